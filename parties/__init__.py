@@ -1,0 +1,1 @@
+"""The network: identity, services, clients, command line."""

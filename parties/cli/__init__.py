@@ -1,0 +1,1 @@
+"""The command `unseen`, one file a command."""

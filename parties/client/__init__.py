@@ -1,0 +1,1 @@
+"""Clients: the merchant and the peers of a computing party."""

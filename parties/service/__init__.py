@@ -1,0 +1,1 @@
+"""gRPC services, one file a service."""

@@ -1,0 +1,1 @@
+"""The mathematics of joint computation: no input or output, no clock."""

@@ -1,0 +1,1 @@
+"""Decisions: catalogue, contract, authorisation, admission, release rules, sessions, data sources."""

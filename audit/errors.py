@@ -1,0 +1,105 @@
+"""The errors of the audit room: one tree, one page.
+
+Whatever bytes a decoder of this room is given, it accepts them or raises an `AuditError`. Every message says what was
+wrong, why that matters, and what mends it.
+"""
+
+from enum import Enum
+
+
+class Damage(Enum):
+    """What a verifier found wrong with a ledger."""
+
+    ALTERED = "altered"
+    DELETED = "deleted"
+    INSERTED = "inserted"
+    REORDERED = "reordered"
+    TRUNCATED = "truncated"
+    REWRITTEN = "rewritten"
+    FORKED = "forked"
+    BAD_SIGNATURE = "bad-signature"
+    UNREADABLE = "unreadable"
+
+
+class AuditError(Exception):
+    """Whatever this room raises."""
+
+
+class MalformedError(AuditError):
+    """Bytes or values that are not in the one accepted form."""
+
+
+class LimitExceededError(MalformedError):
+    """Longer, deeper or larger than the documented limit."""
+
+
+class BadSignatureError(AuditError):
+    """A signature is missing, made by another key, or over other bytes."""
+
+
+class UnknownKeyError(AuditError):
+    """No key of that identifier or purpose is on record."""
+
+
+class RevokedKeyError(AuditError):
+    """The key was revoked by the regulator's directory."""
+
+
+class BadPassphraseError(AuditError):
+    """A sealed secret could not be opened: wrong passphrase, or its bytes were changed."""
+
+
+class UnknownPartyError(AuditError):
+    """The regulator's directory does not list that party."""
+
+
+class StaleDirectoryError(AuditError):
+    """A directory that is expired, or older than one already accepted."""
+
+
+class CommitmentMismatchError(AuditError):
+    """An opened value is not the one that was committed; the message names the field."""
+
+
+class LedgerError(AuditError):
+    """The ledger did not record."""
+
+
+class LedgerUnavailableError(LedgerError):
+    """The ledger cannot be opened or written; nothing may be released."""
+
+
+class DuplicateKeyError(LedgerError):
+    """A unique key (a nonce, a receipt, a call) is already in the ledger."""
+
+    def __init__(self, key: str, detail: str = "") -> None:
+        super().__init__(detail or f"the ledger already holds the unique key {key!r}: send it with a fresh value")
+        self.key = key
+
+
+class LedgerClosedError(LedgerError):
+    """The ledger was closed; open it again."""
+
+
+class LedgerFullError(LedgerError):
+    """The sequencer's queue is full; try again later."""
+
+
+class VerificationFailedError(AuditError):
+    """Verification was carried out and found damage.
+
+    Attributes:
+        damage: the kind of damage.
+        index: the first bad entry's index, or None where no entry can be named.
+    """
+
+    def __init__(self, damage: Damage, index: int | None, detail: str = "") -> None:
+        place = "" if index is None else f" at entry {index}"
+        super().__init__(f"{damage.value}{place}" + (f": {detail}" if detail else ""))
+        self.damage = damage
+        self.index = index
+        self.detail = detail
+
+
+class VerificationImpossibleError(AuditError):
+    """Verification could not be carried out: a file or a trust root is missing."""

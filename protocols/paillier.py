@@ -1,0 +1,88 @@
+"""Paillier's encryption and what can be computed under it, on plain integers.
+
+Plaintexts are residues in [0, n); signed values are the caller's to encode (`packing` does it by offsets). Ciphertexts
+are integers in (0, n^2). Functions trust that foreign keys and ciphertexts passed `paillier_checks`, and stay correct
+for any ciphertext that did.
+"""
+
+from collections.abc import Iterable, Sequence
+from functools import partial
+
+import gmpy2
+from gmpy2 import mpz
+
+from protocols.errors import BadKeyError, OverflowRefusedError
+from protocols.executor import Advance, Executor
+from protocols.paillier_key import PrivateKey, PublicKey
+from protocols.paillier_noise import NoiseSource
+
+
+def encrypt(plaintext: int, key: PublicKey, noise: NoiseSource) -> int:
+    """Return a fresh encryption of `plaintext` in [0, n): (1 + plaintext n) x noise mod n^2.
+
+    Raises OverflowRefusedError for a plaintext out of range, BadKeyError where the noise is for another key.
+    """
+    if not 0 <= plaintext < key.n:
+        raise OverflowRefusedError("the plaintext is not in [0, n); encode it (packing) before encryption")
+    return rerandomise((1 + plaintext * key.n) % key.n_squared, key, noise)
+
+
+def rerandomise(ciphertext: int, key: PublicKey, noise: NoiseSource) -> int:
+    """Return another encryption of the same plaintext, which only the key's owner can link to the first.
+
+    Whoever forwards or combines only stored ciphertexts does this. Raises BadKeyError as `encrypt`.
+    """
+    if noise.key != key:
+        raise BadKeyError("the noise was made for another key; make a source with noise_source(key, count)")
+    return add(ciphertext, noise.noise(), key)
+
+
+def add(left: int, right: int, key: PublicKey) -> int:
+    """Return an encryption of the sum of both plaintexts, modulo n."""
+    return int(mpz(left) * right % key.n_squared)
+
+
+def add_plain(ciphertext: int, value: int, key: PublicKey) -> int:
+    """Return an encryption of the plaintext plus `value` (any integer), modulo n; not re-randomised."""
+    return add(ciphertext, (1 + value % key.n * key.n) % key.n_squared, key)
+
+
+def mul_plain(ciphertext: int, factor: int, key: PublicKey) -> int:
+    """Return an encryption of the plaintext times `factor` (any integer), modulo n; not re-randomised.
+
+    A negative factor inverts the ciphertext and takes a short exponent, rather than one as long as n.
+    """
+    return int(gmpy2.powmod(ciphertext, factor, key.n_squared))
+
+
+def sum_ciphertexts(ciphertexts: Iterable[int], key: PublicKey) -> int:
+    """Return an encryption of the sum of all plaintexts, modulo n; 1 (a fixed encryption of 0) where there are none."""
+    n_squared = mpz(key.n_squared)
+    product = mpz(1)
+    for ciphertext in ciphertexts:
+        product = product * ciphertext % n_squared
+    return int(product)
+
+
+def decrypt(ciphertext: int, key: PrivateKey) -> int:
+    """Return the plaintext in [0, n); BadCiphertextError as `PrivateKey.decrypt_raw`."""
+    return key.decrypt_raw(ciphertext)
+
+
+def encrypt_batch(
+    plaintexts: Sequence[int],
+    key: PublicKey,
+    noise: NoiseSource,
+    *,
+    executor: Executor,
+    progress: Advance | None = None,
+) -> list[int]:
+    """Encrypt a batch through the executor, in order; raises as `encrypt`."""
+    return executor.map(partial(encrypt, key=key, noise=noise), plaintexts, progress=progress)
+
+
+def decrypt_batch(
+    ciphertexts: Sequence[int], key: PrivateKey, *, executor: Executor, progress: Advance | None = None
+) -> list[int]:
+    """Decrypt a batch through the executor, in order; raises as `decrypt`."""
+    return executor.map(partial(decrypt, key=key), ciphertexts, progress=progress)

@@ -17,7 +17,7 @@ from protocols.errors import BadKeyError
 from protocols.paillier_key import PrivateKey, PublicKey, Scheme
 
 MAXIMUM_WINDOW_BITS = 6
-"""Largest window of a fixed-base table: 12.6 MB at 3072 bits. A further bit nearly doubles it, for a seventh of speed."""
+"""Largest window of a fixed-base table: 12.6 MB at 3072 bits. One more bit doubles it for a seventh of speed."""
 
 _STEPS_PER_BIT = 1.2
 """Multiplications that a sliding-window exponentiation takes for each bit of the exponent, squarings included."""

@@ -98,6 +98,11 @@ class Fields:
         """As `text`, or None where the field is absent."""
         return self.text(name, max_length=max_length, pattern=pattern) if name in self._left else None
 
+    def text_or_empty(self, name: str, *, max_length: int = 256, pattern: str | re.Pattern[str] | None = None) -> str:
+        """As `text`, or the empty text, which `pattern` need not match."""
+        value = self._take(name)
+        return "" if value == "" else self._checked_text(value, name, (1, max_length), pattern)
+
     def texts(
         self,
         name: str,

@@ -116,6 +116,16 @@ class Fields:
             self._checked_text(item, name, (1, max_length), pattern) for item in self.list(name, max_items=max_items)
         )
 
+    def blocks(self, name: str, *, max_items: int, max_length: int) -> tuple[str, ...]:
+        """An array of non-empty texts of several lines each (PEM blocks), whose form the caller checks."""
+        items = self.list(name, max_items=max_items)
+        blocks = tuple(item for item in items if isinstance(item, str) and 1 <= len(item) <= max_length)
+        if len(blocks) != len(items):
+            raise MalformedError(
+                f"{self._where}: {name} holds something else than text of 1 to {max_length} characters"
+            )
+        return blocks
+
     def text_map(self, name: str, *, max_items: int = 1024, max_length: int = 256) -> dict[str, str]:
         """An object whose keys and values are non-empty texts."""
         bounds = (1, max_length)

@@ -3,17 +3,13 @@
 from typing import Final, TypeAlias
 
 from audit.canonical import Fields, JsonObject, canonicalise
+from audit.entry_calls import Aborted, Ack, Denied, Intent, Outcome
 from audit.entry_kinds import (
-    Aborted,
-    Ack,
     ContractTransition,
-    Denied,
     DirectoryAccepted,
     Enrolled,
     EntryKind,
     Genesis,
-    Intent,
-    Outcome,
     Seal,
     Side,
 )

@@ -1,0 +1,267 @@
+"""A party is a home folder: settings, keys, certificate, directory, ledger and vault. Nothing is kept elsewhere.
+
+party.toml               settings; the regulator is pinned here
+keys/            0700    log.pem, message.pem, witness.pem (Ed25519), tls.pem and, at the regulator, ca.pem; each 0600
+certificate.pem, ca.pem  this party's certificate and the certificate authorities it accepts
+directory.dsse           the regulator-signed party directory
+enrolment-request.json   what `unseen init` asked the regulator for
+catalog/                 a provider's declarations
+ledger.db, vault.db      what is remembered, public and private
+"""
+
+import contextlib
+import fcntl
+import os
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from audit.directory import Directory, Role, verify_directory
+from audit.errors import BadPassphraseError
+from audit.keys import KeyPurpose, SigningKey, VerifyingKey
+from audit.names import key_name
+from parties.config import Overrides, PartyConfig, load_config
+from parties.errors import HomeError, PassphraseError
+from parties.files import open_private
+from parties.identity import Subject, key_from_pem, key_to_pem
+from sandbox.authorise import PeerIdentity
+
+MAX_PASSPHRASE: Final = 1024
+MAX_DIRECTORY_BYTES: Final = 4 * 1024 * 1024
+PassphraseSource = Callable[[], bytes | None]
+"""Asked once, and only if a key turns out to be encrypted; returns None when there is no passphrase."""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsMaterial:
+    """What a TLS endpoint of this party needs, as PEM; `roots` are the certificate authorities it accepts."""
+
+    key: bytes
+    certificate: bytes
+    roots: bytes
+
+    def __repr__(self) -> str:
+        return "TlsMaterial(...)"
+
+
+def no_passphrase() -> bytes | None:
+    """Be the passphrase source of a home whose keys are not encrypted."""
+    return None
+
+
+def read_passphrase_file(path: Path) -> bytes:
+    """Return the file's first line as the passphrase; raise `PassphraseError` if there is none."""
+    try:
+        with path.open("rb") as file:
+            line = file.readline(MAX_PASSPHRASE + 2).rstrip(b"\r\n")
+    except OSError as error:
+        raise PassphraseError(f"the passphrase file {path} cannot be read: {error.strerror}") from error
+    if not line or len(line) > MAX_PASSPHRASE:
+        raise PassphraseError(f"the first line of {path} is no passphrase of 1 to {MAX_PASSPHRASE} bytes")
+    return line
+
+
+class Home:
+    """One party's folder, opened. Reads files when asked, keeps no secrets but the passphrase."""
+
+    def __init__(self, path: Path, config: PartyConfig, passphrase: PassphraseSource) -> None:
+        self.path = path
+        self.config = config
+        self._ask = passphrase
+        self._asked = False
+        self._passphrase: bytes | None = None
+
+    @classmethod
+    def open(
+        cls, path: Path, *, passphrase: PassphraseSource = no_passphrase, overrides: Overrides | None = None
+    ) -> "Home":
+        """Open the home at `path`.
+
+        Raises:
+            HomeError: there is none, or its keys are readable by others.
+            ConfigError: `party.toml` is wrong.
+        """
+        if not (path / "party.toml").is_file():
+            raise HomeError(f"{path} is no home of a party (it has no party.toml): make one with `unseen init`")
+        home = cls(path.resolve(), load_config(path / "party.toml", overrides), passphrase)
+        home.check_modes()
+        return home
+
+    # -- who ------------------------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """The party's name."""
+        return self.config.party.name
+
+    @property
+    def role(self) -> Role:
+        """The party's role."""
+        return self.config.party.role
+
+    @property
+    def subject(self) -> Subject:
+        """Party, role and domain, and the names that follow from them."""
+        return Subject(self.name, self.role, self.config.party.domain)
+
+    @property
+    def identity(self) -> PeerIdentity:
+        """This party as others see it."""
+        return PeerIdentity(self.name, self.role, self.subject.spiffe_id, self.config.party.legal_entity)
+
+    @property
+    def origin(self) -> str:
+        """The ledger's origin, which is also the log key's name."""
+        return self.key_name(KeyPurpose.LOG)
+
+    def key_name(self, purpose: KeyPurpose) -> str:
+        """`<party>.<role>.<domain>/<purpose>`."""
+        return key_name(self.name, self.role, self.config.party.domain, purpose)
+
+    @property
+    def listen(self) -> str:
+        """HOST:PORT that the server binds; empty for a party that does not listen."""
+        return self.config.network.listen or self.config.network.endpoint
+
+    # -- files ----------------------------------------------------------------------------------------------------
+
+    @property
+    def keys(self) -> Path:
+        """The folder of private keys."""
+        return self.path / "keys"
+
+    @property
+    def ledger_path(self) -> Path:
+        """The ledger's database."""
+        return self.path / "ledger.db"
+
+    @property
+    def vault_path(self) -> Path:
+        """The vault's database."""
+        return self.path / "vault.db"
+
+    @property
+    def catalog(self) -> Path:
+        """A provider's declarations."""
+        return self.path / "catalog"
+
+    @property
+    def certificate_path(self) -> Path:
+        """This party's certificate."""
+        return self.path / "certificate.pem"
+
+    @property
+    def anchors_path(self) -> Path:
+        """The certificate authorities that this party accepts, concatenated."""
+        return self.path / "ca.pem"
+
+    @property
+    def directory_path(self) -> Path:
+        """The newest accepted party directory."""
+        return self.path / "directory.dsse"
+
+    @property
+    def request_path(self) -> Path:
+        """The enrolment request that `unseen init` wrote."""
+        return self.path / "enrolment-request.json"
+
+    def check_modes(self) -> None:
+        """Raise `HomeError` if the keys' folder or a key can be read by anyone but its owner."""
+        for path in [self.keys, *sorted(self.keys.glob("*.pem"))]:
+            try:
+                mode = stat.S_IMODE(path.stat().st_mode)
+            except OSError as error:
+                raise HomeError(
+                    f"{path} cannot be read ({error.strerror}); restore the home from its backup"
+                ) from error
+            if mode & 0o077:
+                raise HomeError(f"{path} is open to other users (mode {mode:04o}): run chmod go= {path}")
+
+    # -- secrets --------------------------------------------------------------------------------------------------
+
+    @property
+    def passphrase(self) -> bytes | None:
+        """The passphrase under which this home's keys are kept, asked for on first use; None if they are in clear."""
+        if not self._asked and self._is_encrypted():
+            self._passphrase = self._ask()
+            self._asked = True
+        return self._passphrase
+
+    def _is_encrypted(self) -> bool:
+        return any(b"ENCRYPTED" in path.read_bytes()[:64] for path in self.keys.glob("*.pem"))
+
+    def signing_key(self, purpose: KeyPurpose) -> SigningKey:
+        """Load one of the signing keys.
+
+        Raises:
+            PassphraseError: it is encrypted and the passphrase is missing or wrong.
+            HomeError: the file is missing.
+        """
+        pem = self.read(self.keys / f"{purpose.value}.pem")
+        passphrase = self.passphrase if b"ENCRYPTED" in pem else None
+        if b"ENCRYPTED" in pem and passphrase is None:
+            raise PassphraseError(
+                f"the keys of {self.name} are encrypted: give --passphrase-file or set UNSEEN_PASSPHRASE"
+            )
+        try:
+            return SigningKey.from_pem(self.key_name(purpose), pem, passphrase)
+        except BadPassphraseError as error:
+            raise PassphraseError(f"the keys of {self.name} do not open: the passphrase is wrong") from error
+
+    def tls(self) -> TlsMaterial:
+        """Load key (decrypted), certificate and certificate authorities.
+
+        Raises:
+            HomeError: a file is missing, so the party is not enrolled yet.
+            PassphraseError: as for `signing_key`.
+        """
+        key = key_from_pem(self.read(self.keys / "tls.pem"), self.passphrase, where=f"the TLS key of {self.name}")
+        return TlsMaterial(key_to_pem(key, None), self.read(self.certificate_path), self.read(self.anchors_path))
+
+    # -- the directory ----------------------------------------------------------------------------------------------
+
+    def regulator_key(self) -> VerifyingKey:
+        """Return the pinned key that signs directories; raise `HomeError` before enrolment."""
+        if not self.config.regulator.vkey:
+            raise HomeError(f"{self.name} has no regulator yet: run `unseen enrol accept BUNDLE`")
+        return VerifyingKey.parse(self.config.regulator.vkey)
+
+    def directory_bytes(self) -> bytes:
+        """Return the newest accepted directory as signed; raise `HomeError` before enrolment."""
+        return self.read(self.directory_path, limit=MAX_DIRECTORY_BYTES)
+
+    def directory(self, *, now_ms: int, minimum_version: int = 0) -> Directory:
+        """Return the newest accepted directory, verified under the pinned key.
+
+        Raises:
+            HomeError: not enrolled yet.
+            StaleDirectoryError, BadSignatureError, MalformedError: as `verify_directory`.
+        """
+        data = self.directory_bytes()
+        return verify_directory(data, self.regulator_key(), now_ms=now_ms, minimum_version=minimum_version)
+
+    # -- reading and writing ------------------------------------------------------------------------------------------
+
+    def read(self, path: Path, *, limit: int = 1024 * 1024) -> bytes:
+        """Return a file of the home of at most `limit` bytes; raise `HomeError` naming it and what makes it."""
+        try:
+            with path.open("rb") as file:
+                data = file.read(limit + 1)
+        except FileNotFoundError as error:
+            raise HomeError(
+                f"{path} is missing: `unseen enrol accept BUNDLE` installs what enrolment brings"
+            ) from error
+        except OSError as error:
+            raise HomeError(f"{path} cannot be read: {error.strerror}") from error
+        if len(data) > limit:
+            raise HomeError(f"{path} is larger than {limit} bytes")
+        return data
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold the home's lock, so that two commands do not change its files at once; waits for the other."""
+        with open_private(self.path / ".lock", os.O_RDWR | os.O_CREAT) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield

@@ -20,8 +20,8 @@ from sandbox.errors import ContractError
 
 MAX_COLUMNS: Final = 64
 MAX_LEVELS: Final = 10_000  # over all columns of a frame
-MAX_DECIMALS: Final = 18
-MAX_SCALED: Final = 2**63 - 1  # largest magnitude of a scaled bound or edge
+MAX_DECIMALS: Final = 9
+MAX_SCALED: Final = 10**18 - 1  # so that a sum over 2^32 rows has 38 digits at most
 MAX_LEVEL_LENGTH: Final = 200  # characters
 MAX_UNIT_LENGTH: Final = 40
 
@@ -102,7 +102,7 @@ class FrameColumn:
         for value in self.domain:
             if not 1 <= len(value) <= MAX_LEVEL_LENGTH or not is_printable(value):
                 raise ContractError(
-                    f"column {self.name}: domain value {value[:40]!r} is not 1 to {MAX_LEVEL_LENGTH} printable characters"
+                    f"column {self.name}: {value[:40]!r} is not 1 to {MAX_LEVEL_LENGTH} printable characters"
                 )
 
     def _check_number(self) -> None:
@@ -111,7 +111,9 @@ class FrameColumn:
         if not 0 <= self.decimals <= (MAX_DECIMALS if self.type is ColumnType.DECIMAL else 0):
             raise ContractError(f"column {self.name}: {self.decimals} decimals are not allowed for {self.type.value}")
         if self.lo is None or self.hi is None or not -MAX_SCALED <= self.lo <= self.hi <= MAX_SCALED:
-            raise ContractError(f"column {self.name}: bounds lo <= hi within +-(2^63-1) at its decimals are required")
+            raise ContractError(
+                f"column {self.name}: bounds lo <= hi of at most 18 digits at its decimals are required"
+            )
         if not self.edges:
             return
         if not 2 <= len(self.edges) <= MAX_LEVELS + 1 or any(a >= b for a, b in pairwise(self.edges)):

@@ -53,7 +53,9 @@ class Checkpoint:
         if len(lines) < 4 or lines.pop() != "" or not all(lines):
             raise MalformedError("a checkpoint is at least three non-empty lines: origin, size, root")
         origin, size, root, *extensions = lines
-        if not (size.isascii() and size.isdigit() and len(size) <= 19 and str(int(size)) == size and int(size) <= MAX_SIZE):
+        if not (
+            size.isascii() and size.isdigit() and len(size) <= 19 and str(int(size)) == size and int(size) <= MAX_SIZE
+        ):
             raise MalformedError(f"the checkpoint's size {size[:40]!r} is no decimal number up to 2^63 - 1")
         digest = from_base64(root, what="the checkpoint's root")
         if len(digest) != HASH_BYTES:

@@ -69,6 +69,10 @@ class LedgerUnavailableError(LedgerError):
     """The ledger cannot be opened or written; nothing may be released."""
 
 
+class LedgerDamagedError(LedgerUnavailableError):
+    """The ledger's file or its entries are damaged; verification tells where."""
+
+
 class DuplicateKeyError(LedgerError):
     """A unique key (a nonce, a receipt, a call) is already in the ledger."""
 

@@ -1,8 +1,8 @@
 """Tiles of the tree: C2SP tlog-tiles addressing (c2sp.org/tlog-tiles).
 
-A tile holds up to 256 consecutive hashes of one tree level that is a multiple of 8; level 0 holds leaf hashes. Every hash
-in a tile is that of a *complete* subtree; whatever lies between tile levels is recomputed. A full tile never changes; the
-one at the right edge is partial and grows.
+A tile holds up to 256 consecutive hashes of one tree level that is a multiple of 8; level 0 holds leaf hashes. Every
+hash in a tile is that of a *complete* subtree; whatever lies between tile levels is recomputed. A full tile never
+changes; the one at the right edge is partial and grows.
 """
 
 import re
@@ -49,7 +49,9 @@ def parse_path(path: str) -> tuple[TileAddress, bool]:
     """
     match = _PATH.fullmatch(path)
     if match is None:
-        raise MalformedError(f"{path[:80]!r} is no tile path: tile/<level>/<index>[.p/<width>] is (c2sp.org/tlog-tiles)")
+        raise MalformedError(
+            f"{path[:80]!r} is no tile path: tile/<level>/<index>[.p/<width>] is (c2sp.org/tlog-tiles)"
+        )
     level_text, index_text, width_text = match.groups()
     entries = level_text == "entries"
     address = TileAddress(
@@ -82,7 +84,9 @@ def entry_bundle(entries: Sequence[bytes]) -> bytes:
         LimitExceededError: more than 256 entries, or one longer than 65,535 bytes.
     """
     if len(entries) > TILE_WIDTH or any(len(entry) > MAX_BUNDLE_ENTRY_BYTES for entry in entries):
-        raise LimitExceededError(f"an entry bundle holds {TILE_WIDTH} entries of at most {MAX_BUNDLE_ENTRY_BYTES} bytes")
+        raise LimitExceededError(
+            f"an entry bundle holds {TILE_WIDTH} entries of at most {MAX_BUNDLE_ENTRY_BYTES} bytes"
+        )
     return b"".join(len(entry).to_bytes(2, "big") + entry for entry in entries)
 
 

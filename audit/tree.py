@@ -185,7 +185,9 @@ def verify_consistency(old: int, new: int, old_root: bytes, new_root: bytes, pro
 
 
 def _bad_inclusion(index: int, size: int) -> VerificationFailedError:
-    return VerificationFailedError(Damage.ALTERED, index, f"the inclusion proof does not lead to the root of size {size}")
+    return VerificationFailedError(
+        Damage.ALTERED, index, f"the inclusion proof does not lead to the root of size {size}"
+    )
 
 
 def _bad_consistency(old: int, new: int) -> VerificationFailedError:

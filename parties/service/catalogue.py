@@ -25,14 +25,10 @@ class CatalogueService(catalogue_pb2_grpc.CatalogueServiceServicer):
     ) -> catalogue_pb2.ListDatasetsResponse:
         """Page through the data sets, by name; a page's token is its last name."""
         with self._edge.serving(context):
-            served = self._datasets.all()
-            page, token = self._edge.page(
-                [dataset.declaration.name for dataset in served], request.page_size, request.page_token
-            )
-            return catalogue_pb2.ListDatasetsResponse(
-                envelopes=[dataset.envelope for dataset in served if dataset.declaration.name in page],
-                next_page_token=token,
-            )
+            served = {dataset.declaration.name: dataset.envelope for dataset in self._datasets.all()}
+            sizes = {name: len(envelope) for name, envelope in served.items()}
+            page, token = self._edge.page(sizes, request.page_size, request.page_token)
+            return catalogue_pb2.ListDatasetsResponse(envelopes=[served[name] for name in page], next_page_token=token)
 
     def GetDataset(
         self, request: catalogue_pb2.GetDatasetRequest, context: grpc.ServicerContext

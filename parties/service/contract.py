@@ -6,19 +6,18 @@ from typing import Final
 
 import grpc
 
-from audit.envelope import MAX_ENVELOPE_BYTES
 from parties.compute_messages import bounded, digest
 from parties.desk import ContractDesk
 from parties.identity import require_self
 from parties.service.edge import Edge
+from sandbox.contract import MAX_CONTRACT_BYTES
 from sandbox.contract_book import ContractRecord
 from sandbox.contract_states import ContractAction, ContractState
 from sandbox.errors import DenialReason, DeniedError
 from unseen.v1 import contract_pb2, contract_pb2_grpc
 
 MAX_REASON: Final = 500
-MAX_PAGE: Final = 50
-"""Contracts a page: an envelope has up to 64 KiB and a message 8 MiB."""
+MAX_ACTION_BYTES: Final = 16 * 1024
 
 STATES: Final = {state: contract_pb2.ContractState.Value(f"CONTRACT_STATE_{state.value}") for state in ContractState}
 """How each state is written on the wire."""
@@ -44,7 +43,7 @@ class ContractService(contract_pb2_grpc.ContractServiceServicer):
     def Apply(self, request: contract_pb2.ApplyRequest, context: grpc.ServicerContext) -> contract_pb2.ApplyResponse:
         """Take in a contract that its merchant has signed."""
         with self._edge.serving(context) as caller:
-            record = self._desk.apply(bounded("envelope", request.envelope, MAX_ENVELOPE_BYTES), caller.peer)
+            record = self._desk.apply(bounded("envelope", request.envelope, MAX_CONTRACT_BYTES), caller.peer)
             return contract_pb2.ApplyResponse(contract=contract_to_wire(record))
 
     def GetContract(
@@ -60,21 +59,17 @@ class ContractService(contract_pb2_grpc.ContractServiceServicer):
     ) -> contract_pb2.ListContractsResponse:
         """Page through the caller's contracts by id; a page's token is its last id."""
         with self._edge.serving(context) as caller:
-            records = sorted(self._desk.list(caller.peer), key=lambda record: record.contract_id)
-            page, token = self._edge.page(
-                [record.contract_id for record in records], request.page_size, request.page_token, most=MAX_PAGE
-            )
-            return contract_pb2.ListContractsResponse(
-                contracts=[contract_to_wire(record) for record in records if record.contract_id in page],
-                next_page_token=token,
-            )
+            held = {record.contract_id: contract_to_wire(record) for record in self._desk.list(caller.peer)}
+            sizes = {contract_id: contract.ByteSize() for contract_id, contract in held.items()}
+            page, token = self._edge.page(sizes, request.page_size, request.page_token)
+            return contract_pb2.ListContractsResponse(contracts=[held[name] for name in page], next_page_token=token)
 
     def Activate(
         self, request: contract_pb2.ActivateRequest, context: grpc.ServicerContext
     ) -> contract_pb2.ActivateResponse:
         """Take in the contract with all its signatures."""
         with self._edge.serving(context) as caller:
-            record = self._desk.activate(bounded("envelope", request.envelope, MAX_ENVELOPE_BYTES), caller.peer)
+            record = self._desk.activate(bounded("envelope", request.envelope, MAX_CONTRACT_BYTES), caller.peer)
             return contract_pb2.ActivateResponse(contract=contract_to_wire(record))
 
     def Decide(self, request: contract_pb2.DecideRequest, context: grpc.ServicerContext) -> contract_pb2.DecideResponse:
@@ -96,7 +91,7 @@ class ContractService(contract_pb2_grpc.ContractServiceServicer):
     ) -> contract_pb2.SubmitActionResponse:
         """Take in another party's signed action."""
         with self._edge.serving(context) as caller:
-            record = self._desk.submit_action(bounded("envelope", request.envelope, MAX_ENVELOPE_BYTES), caller.peer)
+            record = self._desk.submit_action(bounded("envelope", request.envelope, MAX_ACTION_BYTES), caller.peer)
             return contract_pb2.SubmitActionResponse(contract=contract_to_wire(record))
 
     def GetStatus(

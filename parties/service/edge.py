@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -10,17 +10,15 @@ from typing import Final
 import grpc
 
 from audit.clock import Clock
-from audit.errors import BadSignatureError, RevokedKeyError, UnknownKeyError, UnknownPartyError
-from parties.errors import IdentityError
-from parties.identity import certificate_from_pem, peer_identity, spiffe_id_of
+from audit.errors import BadSignatureError, RevokedKeyError, UnknownKeyError
+from parties.identity import peer_identity
 from sandbox.authorise import PeerIdentity
 from sandbox.errors import DenialReason, DeniedError
 from sandbox.invocation import Denial
 from sandbox.ports import CurrentDirectory
 
 MAX_TOKEN: Final = 300
-MAX_PAGE: Final = 100
-MAX_IDENTITY: Final = 256
+PAGE_BYTES: Final = 4 * 1024 * 1024
 
 
 @dataclass(slots=True)
@@ -48,26 +46,22 @@ class Edge:
 
     @contextmanager
     def serving(self, context: grpc.ServicerContext) -> Iterator[Caller]:
-        """Serve one call: identify the caller first, and record whatever is denied inside.
+        """Serve one call that the gate has let in, and record what is denied inside.
 
         Raises:
-            DeniedError: UNKNOWN_PARTY, WRONG_ROLE, DEADLINE_MISSING, and whatever is raised inside; a signature that
-                does not verify inside becomes BAD_SIGNATURE.
+            DeniedError: whatever is raised inside; a signature that does not verify becomes BAD_SIGNATURE.
             LedgerError: a refusal could not be recorded.
         """
-        caller: Caller | None = None
+        remaining_ms = int(context.time_remaining() * 1000)
+        caller = Caller(peer_identity(context, self.directory()), self.clock.now_ms() + remaining_ms)
         try:
-            caller = Caller(peer_identity(context, self.directory()), self._deadline_ms(context))
             yield caller
-        except (BadSignatureError, UnknownKeyError, RevokedKeyError, UnknownPartyError) as error:
-            reason = DenialReason.BAD_SIGNATURE
-            if isinstance(error, UnknownPartyError):
-                reason = DenialReason.UNKNOWN_PARTY
-            denied = DeniedError(reason, "signature", str(error))
-            self._record(denied, context, caller)
+        except (BadSignatureError, UnknownKeyError, RevokedKeyError) as error:
+            denied = DeniedError(DenialReason.BAD_SIGNATURE, "signature", str(error))
+            self._record(denied, caller)
             raise denied from error
         except DeniedError as error:
-            self._record(error, context, caller)
+            self._record(error, caller)
             raise
 
     def text(self, field: str, value: str, limit: int) -> str:
@@ -80,31 +74,23 @@ class Edge:
             )
         return value
 
-    def page(self, names: Sequence[str], size: int, token: str, *, most: int = MAX_PAGE) -> tuple[frozenset[str], str]:
-        """Return the names (sorted, each once) of the page after `token`, and the next page's token: empty at the end."""
+    def page(self, items: Mapping[str, int], size: int, token: str) -> tuple[tuple[str, ...], str]:
+        """Choose the page after `token` out of `items` (name -> bytes), by name.
+
+        Returns its names, and the next page's token: its last name, or empty at the end. A page has at most `size`
+        items (0: the largest page) and, its first item aside, 4 MiB.
+        """
         if len(token) > MAX_TOKEN:
             raise DeniedError(DenialReason.TOO_LARGE, "page_token", "a page token is one that an earlier page gave")
-        after = [name for name in names if name > token]
-        page = after[: min(size or most, most, self.page_size)]
-        return frozenset(page), page[-1] if len(after) > len(page) else ""
+        after = sorted(name for name in items if name > token)
+        page: list[str] = []
+        room = PAGE_BYTES
+        for name in after[: min(size or self.page_size, self.page_size)]:
+            room -= items[name]
+            if page and room < 0:
+                break
+            page.append(name)
+        return tuple(page), page[-1] if len(after) > len(page) else ""
 
-    def _deadline_ms(self, context: grpc.ServicerContext) -> int:
-        seconds = context.time_remaining()
-        if seconds is None:
-            raise DeniedError(DenialReason.DEADLINE_MISSING, "deadline", "every call carries a deadline; set a timeout")
-        return self.clock.now_ms() + int(seconds * 1000)
-
-    def _record(self, error: DeniedError, context: grpc.ServicerContext, caller: Caller | None) -> None:
-        if caller is None:
-            self.deny(error, Denial(_claimed_identity(context)))
-        else:
-            self.deny(error, Denial(caller.peer.spiffe_id, caller.merchant, caller.call, caller.contract))
-
-
-def _claimed_identity(context: grpc.ServicerContext) -> str:
-    """Return the SPIFFE ID of a certificate that TLS has verified but the directory does not list."""
-    chain = context.auth_context().get("x509_pem_cert", ())
-    try:
-        return spiffe_id_of(certificate_from_pem(bytes(chain[0])))[:MAX_IDENTITY] if chain else ""
-    except IdentityError:
-        return ""
+    def _record(self, error: DeniedError, caller: Caller) -> None:
+        self.deny(error, Denial(caller.peer.spiffe_id, caller.merchant, caller.call, caller.contract))

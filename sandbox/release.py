@@ -1,0 +1,111 @@
+"""Release rules of exact mode: the one gate that every cell passes before its total enters a part."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from audit.canonical import Fields, Json
+from sandbox.cells import CellTotals
+from sandbox.errors import ContractError, DenialReason, DeniedError
+
+MAX_THRESHOLD: Final = 10**9
+
+
+class ReleaseMode(Enum):
+    """How a dataset's totals are released. A dataset has one mode, never both."""
+
+    EXACT = "exact"
+    DP = "dp"
+
+
+class OwnTotals(Enum):
+    """Whether the provider's own totals may become known, or only joint ones."""
+
+    SECRET = "secret"  # noqa: S105  (a policy, not a password)
+    PUBLIC = "public"
+
+
+@dataclass(frozen=True, slots=True)
+class ReleasePolicy:
+    """What a provider releases.
+
+    A cell with fewer than `min_group_size` rows is withheld; one with fewer than `min_contributors` providers is closed
+    for all. `dominance_percent` (1 to 100) withholds a cell of which one contributor makes more than that share.
+    `overlap_k` refuses a cell whose rows differ from an earlier cell's by 1 to k-1 rows; 0 declares that guard off.
+
+    Raises:
+        ContractError: a number is out of its range.
+    """
+
+    mode: ReleaseMode
+    min_group_size: int
+    min_contributors: int = 2
+    own_totals: OwnTotals = OwnTotals.SECRET
+    dominance_percent: int | None = None
+    overlap_k: int = 2
+
+    def __post_init__(self) -> None:
+        _require(self.min_group_size, 1, MAX_THRESHOLD, "min_group_size")
+        _require(self.min_contributors, 1, MAX_THRESHOLD, "min_contributors")
+        _require(self.overlap_k, 0, MAX_THRESHOLD, "overlap_k")
+        if self.dominance_percent is not None:
+            _require(self.dominance_percent, 1, 100, "dominance_percent")
+
+    def to_json(self) -> dict[str, Json]:
+        """The policy as signed; `dominance_percent` is absent when there is none."""
+        body: dict[str, Json] = {
+            "mode": self.mode.value,
+            "min_group_size": self.min_group_size,
+            "min_contributors": self.min_contributors,
+            "own_totals": self.own_totals.value,
+            "overlap_k": self.overlap_k,
+        }
+        if self.dominance_percent is not None:
+            body["dominance_percent"] = self.dominance_percent
+        return body
+
+    @classmethod
+    def from_json(cls, fields: Fields) -> ReleasePolicy:
+        """Read a policy.
+
+        Raises:
+            MalformedError: a field is missing, unknown, of the wrong type or out of range.
+        """
+        policy = cls(
+            mode=fields.choice("mode", ReleaseMode),
+            min_group_size=fields.integer("min_group_size", 1, MAX_THRESHOLD),
+            min_contributors=fields.integer("min_contributors", 1, MAX_THRESHOLD),
+            own_totals=fields.choice("own_totals", OwnTotals),
+            dominance_percent=fields.optional_integer("dominance_percent", 1, 100),
+            overlap_k=fields.integer("overlap_k", 0, MAX_THRESHOLD),
+        )
+        fields.finish()
+        return policy
+
+
+def withheld_cells(support: Sequence[int], policy: ReleasePolicy) -> tuple[bool, ...]:
+    """Which cells have fewer contributing rows than the minimum group size; an empty cell always has."""
+    return tuple(rows < policy.min_group_size for rows in support)
+
+
+def gate(totals: CellTotals, policy: ReleasePolicy) -> tuple[bool, ...]:
+    """Decide, cell by cell, what is withheld (True): the only way from totals to a part.
+
+    Raises:
+        DeniedError: the dataset is released under differential privacy; its exact totals pass no gate.
+    """
+    if policy.mode is not ReleaseMode.EXACT:
+        raise DeniedError(
+            DenialReason.OPERATION_NOT_PERMITTED,
+            "release.mode",
+            "this dataset is released under differential privacy only; ask for a dp operation",
+        )
+    return withheld_cells(totals.support, policy)
+
+
+def _require(value: int, lo: int, hi: int, name: str) -> None:
+    if not lo <= value <= hi:
+        raise ContractError(f"release policy: {name} = {value} is not within {lo} to {hi}")

@@ -1,0 +1,279 @@
+"""Totals over a grid of cells by one SQL GROUP BY pass.
+
+A row that violates the declaration in a column that the plan uses is left out of every cell; so is a row that lies in
+no level of a grouping column, a null there included. A null in a measured column leaves the row in ROWS alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Context, Decimal
+from functools import reduce
+from typing import Final, cast
+
+import pyarrow as pa
+
+from sandbox.cells import CellPlan, CellTotals
+from sandbox.declaration_model import ColumnDeclaration, DatasetDeclaration, OnViolation
+from sandbox.errors import ContractError, SourceError
+from sandbox.frame import ColumnType, FrameColumn
+from sandbox.request import DomainFilter, Filter, Measure, MeasureKind
+from sandbox.scan import READABLE, Parameters, Scan, quoted, read_expression
+
+MAX_SCANNED_ROWS: Final = 2**32 - 1  # what the layout of slots rests on
+_EXCLUDED: Final = -1
+_FILTERED: Final = -2
+_EXACT: Final = Context(prec=60)
+
+
+@dataclass(frozen=True, slots=True)
+class _PlanColumn:
+    """A column that the plan uses; `key` is its number in SQL names."""
+
+    key: int
+    frame: FrameColumn
+    declared: ColumnDeclaration
+    filter: Filter | None
+
+    @property
+    def factor(self) -> int:
+        """Frame units in one declared unit."""
+        return int(10 ** (self.frame.decimals - self.declared.decimals))
+
+    def least(self, bound: int) -> int:
+        """The least declared-scale integer that is >= `bound` in frame units."""
+        return -(-bound // self.factor)
+
+    def greatest(self, bound: int) -> int:
+        """The greatest declared-scale integer that is <= `bound` in frame units."""
+        return bound // self.factor
+
+
+def plan_columns(plan: CellPlan, declaration: DatasetDeclaration) -> tuple[ColumnDeclaration, ...]:
+    """The declared columns that a plan reads.
+
+    Raises:
+        ContractError: the frame does not fit the declaration.
+    """
+    return tuple(column.declared for column in _columns(plan, declaration))
+
+
+def cell_totals(scan: Scan, plan: CellPlan, declaration: DatasetDeclaration) -> CellTotals:
+    """Aggregate the scan as planned.
+
+    Raises:
+        ContractError: the frame does not fit the declaration.
+        SourceError: a column is missing, of a type that cannot be read as declared, or 2^32 rows or more are there.
+    """
+    columns = _columns(plan, declaration)
+    for column in columns:
+        check_readable(scan, column.declared)
+        if column.frame.type is ColumnType.CATEGORY:
+            scan.connection.register(f"lookup_{column.key}", _lookup(column))
+    parameters = Parameters()
+    sql = _statement(scan, plan, columns, parameters)
+    return _collect(scan.fetch(sql, parameters), plan, columns, scan.place)
+
+
+def check_readable(scan: Scan, column: ColumnDeclaration) -> None:
+    """Raise `SourceError` unless the scan has the column in a type that can be read as declared."""
+    physical = scan.types.get(column.physical)
+    if physical is None:
+        raise SourceError(
+            f"{scan.place} has no column {column.physical!r} (declared as {column.name}); "
+            "name the right one with physical"
+        )
+    if physical not in READABLE[column.type]:
+        raise SourceError(
+            f"{scan.place}: column {column.physical!r} holds {physical.value}, which cannot be read as "
+            f"{column.type.value}; declare another type or convert it"
+        )
+
+
+def _columns(plan: CellPlan, declaration: DatasetDeclaration) -> tuple[_PlanColumn, ...]:
+    if plan.grid.size < 1:
+        raise ContractError("a grouping column has no levels; group by a category or by a number with edges")
+    filters = {item.column: item for item in plan.filters}
+    measured = [measure.column for measure in plan.measures if measure.column is not None]
+    names = dict.fromkeys([*(column.name for column in plan.grid.columns), *filters, *measured])
+    columns = []
+    for key, name in enumerate(names):
+        frame, declared = plan.frame.column(name), declaration.column(plan.mapping.get(name, name))
+        is_category = frame.type is ColumnType.CATEGORY
+        if is_category != (declared.type is ColumnType.CATEGORY) or frame.decimals < declared.decimals:
+            raise ContractError(
+                f"column {name}: the frame's {frame.type.value} at {frame.decimals} decimals does not hold the "
+                f"declared {declared.type.value} at {declared.decimals}; fit the frame to the declaration"
+            )
+        if is_category and Measure(MeasureKind.SUM, name) in plan.measures:
+            raise ContractError(f"column {name} is a category; it can be counted, not summed")
+        columns.append(_PlanColumn(key, frame, declared, filters.get(name)))
+    return tuple(columns)
+
+
+def _lookup(column: _PlanColumn) -> pa.Table:
+    """The declared values of a category, each with its level in the frame and whether the filter keeps it."""
+    levels = {value: index for index, value in enumerate(column.frame.domain)}
+    kept = frozenset(column.filter.values) if isinstance(column.filter, DomainFilter) else frozenset(levels)
+    values = list(column.declared.domain)
+    return pa.table(
+        {
+            "value": pa.array(values, pa.string()),
+            "level": pa.array([levels.get(value) for value in values], pa.int64()),
+            "kept": pa.array([value in kept for value in values], pa.bool_()),
+        }
+    )
+
+
+def _statement(scan: Scan, plan: CellPlan, columns: tuple[_PlanColumn, ...], parameters: Parameters) -> str:
+    by_name = {column.frame.name: column for column in columns}
+    categories = [column for column in columns if column.frame.type is ColumnType.CATEGORY]
+    read = ", ".join(_read(scan, column) for column in columns) or "1 AS one"
+    joins = "".join(f" LEFT JOIN lookup_{c.key} ON lookup_{c.key}.value = value_{c.key}" for c in categories)
+    judged = [
+        f"({' OR '.join(_bad(c, parameters) for c in columns) or 'false'}) AS bad",
+        *(f"{_usable(c, parameters)} AS usable_{c.key}" for c in columns),
+        *(f"lookup_{c.key}.level AS level_{c.key}, lookup_{c.key}.kept AS kept_{c.key}" for c in categories),
+    ]
+    keep = " AND ".join(_keep(c, c.filter, parameters) for c in columns if c.filter is not None) or "true"
+    levels = [_level(by_name[column.name], parameters) for column in plan.grid.columns]
+    cell = reduce(
+        lambda outer, inner: f"({outer} * {inner[0]} + {inner[1]})", zip(plan.grid.shape, levels, strict=True), "0"
+    )
+    measured = "".join(
+        f", count(usable_{c.key}), " + (f"sum(usable_{c.key})" if c.frame.type is not ColumnType.CATEGORY else "0")
+        for c in _measured(plan, columns)
+    )
+    # S608: identifiers are quoted and every value is a parameter.
+    return (
+        f"WITH parsed AS (SELECT {read} FROM {scan.relation}), "  # noqa: S608
+        f"judged AS (SELECT {', '.join(judged)} FROM parsed{joins}), "
+        f"placed AS (SELECT *, CASE WHEN bad THEN {_EXCLUDED} WHEN NOT coalesce({keep}, false) THEN {_FILTERED} "
+        f"ELSE coalesce({cell}, {_EXCLUDED}) END AS cell FROM judged) "
+        f"SELECT cell, count(*){measured} FROM placed GROUP BY cell"
+    )
+
+
+def _measured(plan: CellPlan, columns: tuple[_PlanColumn, ...]) -> tuple[_PlanColumn, ...]:
+    names = {measure.column for measure in plan.measures}
+    return tuple(column for column in columns if column.frame.name in names)
+
+
+def _read(scan: Scan, column: _PlanColumn) -> str:
+    value = read_expression(column.declared, scan.types[column.declared.physical])
+    return f"{quoted(column.declared.physical)} IS NULL AS null_{column.key}, {value} AS value_{column.key}"
+
+
+def _bad(column: _PlanColumn, parameters: Parameters) -> str:
+    """SQL that is true where the row violates the declaration, or lies outside the frame's bounds; never null."""
+    key, declared, frame = column.key, column.declared, column.frame
+    null = f"null_{key} AND {'false' if declared.nullable else 'true'}"
+    if frame.type is ColumnType.CATEGORY:
+        return f"({null} OR NOT null_{key} AND lookup_{key}.value IS NULL)"
+    bounds = []
+    if declared.on_violation is not OnViolation.CLIP:
+        bounds.append((declared.lo, declared.hi, f"value_{key}"))
+    bounds.append((column.least(_known(frame.lo)), column.greatest(_known(frame.hi)), _clipped(column, parameters)))
+    inside = " AND ".join(
+        f"{value} BETWEEN {parameters.scaled(_known(lo), declared.decimals)} AND "
+        f"{parameters.scaled(_known(hi), declared.decimals)}"
+        for lo, hi, value in bounds
+    )
+    return f"({null} OR NOT null_{key} AND NOT coalesce({inside}, false))"
+
+
+def _clipped(column: _PlanColumn, parameters: Parameters) -> str:
+    value, declared = f"value_{column.key}", column.declared
+    if declared.on_violation is not OnViolation.CLIP:
+        return value
+    lo, hi = (parameters.scaled(_known(bound), declared.decimals) for bound in (declared.lo, declared.hi))
+    # greatest() and least() skip nulls in DuckDB; a value that cannot be read must stay null.
+    return f"CASE WHEN {value} IS NOT NULL THEN least(greatest({value}, {lo}), {hi}) END"
+
+
+def _usable(column: _PlanColumn, parameters: Parameters) -> str:
+    if column.frame.type is ColumnType.CATEGORY:
+        return f"value_{column.key}"
+    # 18 digits hold every value within the bounds, and leave a sum of 2^32 of them within DECIMAL(38).
+    return f"TRY_CAST({_clipped(column, parameters)} AS DECIMAL(18, {column.declared.decimals}))"
+
+
+def _keep(column: _PlanColumn, condition: Filter, parameters: Parameters) -> str:
+    if isinstance(condition, DomainFilter):
+        if column.frame.type is not ColumnType.CATEGORY:
+            raise ContractError(f"column {column.frame.name} is a number; filter it by a range of its edges")
+        return f"kept_{column.key}"
+    if column.frame.type is ColumnType.CATEGORY:
+        raise ContractError(f"column {column.frame.name} is a category; filter it by values of its domain")
+    value, decimals = f"usable_{column.key}", column.declared.decimals
+    sides = [f"{value} IS NOT NULL"]
+    if condition.lo is not None:
+        sides.append(f"{value} >= {parameters.scaled(column.least(condition.lo), decimals)}")
+    if condition.hi is not None and column.frame.edges and condition.hi == column.frame.edges[-1]:
+        sides.append(f"{value} <= {parameters.scaled(column.greatest(condition.hi), decimals)}")
+    elif condition.hi is not None:
+        sides.append(f"{value} < {parameters.scaled(column.least(condition.hi), decimals)}")
+    return f"({' AND '.join(sides)})"
+
+
+def _level(column: _PlanColumn, parameters: Parameters) -> str:
+    """SQL for the row's level, 0 and up; NULL where it has none."""
+    if column.frame.type is ColumnType.CATEGORY:
+        return f"level_{column.key}"
+    value, decimals, edges = f"usable_{column.key}", column.declared.decimals, column.frame.edges
+    first = parameters.scaled(column.least(edges[0]), decimals)
+    last = parameters.scaled(column.greatest(edges[-1]), decimals)
+    steps = "".join(
+        f" WHEN {value} < {parameters.scaled(column.least(edge), decimals)} THEN {index}"
+        for index, edge in enumerate(edges[1:-1])
+    )
+    return (
+        f"CASE WHEN {value} IS NULL OR {value} < {first} OR {value} > {last} THEN NULL{steps} ELSE {len(edges) - 2} END"
+    )
+
+
+def _collect(
+    rows: Iterable[tuple[object, ...]], plan: CellPlan, columns: tuple[_PlanColumn, ...], place: str
+) -> CellTotals:
+    measured = _measured(plan, columns)
+    totals = [(0,) * len(plan.measures)] * plan.grid.size
+    support = [0] * plan.grid.size
+    scanned = excluded = 0
+    for row in rows:
+        cell, count = cast("int", row[0]), cast("int", row[1])
+        scanned += count
+        if cell == _EXCLUDED:
+            excluded = count
+        if cell < 0:
+            continue
+        nonnull = {c.frame.name: cast("int", row[2 + 2 * i]) for i, c in enumerate(measured)}
+        sums = {c.frame.name: _frame_units(row[3 + 2 * i], c) for i, c in enumerate(measured)}
+        support[cell] = min([count, *nonnull.values()])
+        totals[cell] = tuple(_measure_total(measure, count, nonnull, sums) for measure in plan.measures)
+    if scanned > MAX_SCANNED_ROWS:
+        raise SourceError(f"{place} has 2^32 rows or more, more than a part can hold; split the dataset")
+    return CellTotals(tuple(totals), tuple(support), excluded)
+
+
+def _frame_units(total: object, column: _PlanColumn) -> int:
+    if not isinstance(total, Decimal):  # no row contributes, or a category
+        return 0
+    return int(_EXACT.scaleb(total, column.declared.decimals)) * column.factor
+
+
+def _measure_total(measure: Measure, rows: int, nonnull: Mapping[str, int], sums: Mapping[str, int]) -> int:
+    match measure:
+        case Measure(MeasureKind.ROWS, _):
+            return rows
+        case Measure(MeasureKind.NONNULL, str(column)):
+            return nonnull[column]
+        case Measure(MeasureKind.SUM, str(column)):
+            return sums[column]
+    raise ContractError(f"a measure {measure.kind.value} needs a column")
+
+
+def _known(bound: int | None) -> int:
+    if bound is None:
+        raise ContractError("a number without public bounds cannot be used; declare lo and hi")
+    return bound

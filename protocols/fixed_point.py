@@ -49,7 +49,8 @@ def to_scaled(value: str | int | Decimal, decimals: int) -> int:
 def from_scaled(scaled: int, decimals: int) -> Decimal:
     """Return scaled / 10^decimals with exactly `decimals` decimals (0 to 18), whatever the decimal context."""
     _check_decimals(decimals)
-    return Decimal((int(scaled < 0), tuple(map(int, str(abs(scaled)))), -decimals))
+    sign, digits, _ = Decimal(scaled).as_tuple()
+    return Decimal((sign, digits, -decimals))
 
 
 def _decimal(value: str | int | Decimal) -> Decimal:

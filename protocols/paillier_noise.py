@@ -6,7 +6,6 @@ owner. Every value is drawn from the operating system when it is asked for and u
 could inherit.
 """
 
-import math
 import secrets
 from typing import Protocol
 
@@ -68,6 +67,37 @@ class OwnerNoise:
         return self._private_key.noise()
 
 
+class FixedBaseTable:
+    """Powers of one base, by windows of the exponent: a power then costs one multiplication a window.
+
+    Brickell, Gordon, McCurley and Wilson 1992, in its plainest form: row i holds base^(d 2^(i w)) for each digit d of w
+    bits.
+    """
+
+    def __init__(self, base: int, modulus: int, *, exponent_bits: int, window_bits: int) -> None:
+        self._modulus = mpz(modulus)
+        self._window_bits = window_bits
+        self._exponent_bits = exponent_bits
+        self._rows: list[list[mpz]] = []
+        first = mpz(base)
+        for _ in range(-(-exponent_bits // window_bits)):
+            row = [mpz(1)]
+            for _ in range((1 << window_bits) - 1):
+                row.append(row[-1] * first % self._modulus)
+            first = row[-1] * first % self._modulus
+            self._rows.append(row)
+
+    def power(self, exponent: int) -> int:
+        """Return base^exponent mod modulus, for an exponent in [0, 2^exponent_bits)."""
+        assert 0 <= exponent < 1 << self._exponent_bits
+        digit_mask = (1 << self._window_bits) - 1
+        product = mpz(1)
+        for row in self._rows:
+            product = product * row[exponent & digit_mask] % self._modulus
+            exponent >>= self._window_bits
+        return int(product)
+
+
 class DjnNoise:
     """h_s^a mod n^2 with a uniform below 2^ceil(bits/2), through a table of powers of h_s.
 
@@ -84,11 +114,9 @@ class DjnNoise:
         if not 1 <= window_bits <= MAXIMUM_WINDOW_BITS:
             raise BadKeyError(f"a window of {window_bits} bits is not within 1 to {MAXIMUM_WINDOW_BITS}")
         self._key = key
-        self._exponent_bits = (key.bits + 1) // 2
-        self._window_bits = window_bits
-        self._n_squared = mpz(key.n_squared)
         h = -(_unit(key) ** 2) % key.n
-        self._rows = self._table(gmpy2.powmod(h, key.n, self._n_squared))
+        h_s = int(gmpy2.powmod(h, key.n, key.n_squared))
+        self._powers = FixedBaseTable(h_s, key.n_squared, exponent_bits=_exponent_bits(key), window_bits=window_bits)
 
     @property
     def key(self) -> PublicKey:
@@ -96,27 +124,8 @@ class DjnNoise:
         return self._key
 
     def noise(self) -> int:
-        """Return h_s^a mod n^2 for a fresh a: one multiplication a window."""
-        exponent = secrets.randbits(self._exponent_bits)
-        digit_mask = (1 << self._window_bits) - 1
-        product = mpz(1)
-        for row in self._rows:
-            digit = exponent & digit_mask
-            exponent >>= self._window_bits
-            product = product * row[digit] % self._n_squared
-        return int(product)
-
-    def _table(self, h_s: mpz) -> list[list[mpz]]:
-        """Row i holds h_s^(d 2^(i w)) for each digit d of w bits."""
-        rows = []
-        base = h_s
-        for _ in range(_windows(self._key, self._window_bits)):
-            row = [mpz(1)]
-            for _ in range((1 << self._window_bits) - 1):
-                row.append(row[-1] * base % self._n_squared)
-            base = row[-1] * base % self._n_squared
-            rows.append(row)
-        return rows
+        """Return h_s^a mod n^2 for a fresh a."""
+        return self._powers.power(secrets.randbits(_exponent_bits(self._key)))
 
 
 def noise_source(key: PublicKey, count: int) -> NoiseSource:
@@ -140,12 +149,13 @@ def noise_source(key: PublicKey, count: int) -> NoiseSource:
 
 
 def _table_steps(key: PublicKey, window_bits: int, count: int) -> float:
-    windows = _windows(key, window_bits)
+    windows = -(-_exponent_bits(key) // window_bits)
     return _STEPS_PER_BIT * key.bits + windows * (1 << window_bits) + windows * count
 
 
-def _windows(key: PublicKey, window_bits: int) -> int:
-    return math.ceil(((key.bits + 1) // 2) / window_bits)
+def _exponent_bits(key: PublicKey) -> int:
+    """Half the modulus' length, rounded up."""
+    return (key.bits + 1) // 2
 
 
 def _unit(key: PublicKey) -> mpz:

@@ -82,7 +82,8 @@ class PartySection:
 class NetworkSection:
     """`[network]`: `endpoint` is what others dial (HOST:PORT), `listen` what the server binds; default the endpoint.
 
-    `http_proxy` lets outgoing calls use the proxy of the environment (`https_proxy`); default false.
+    `http_proxy` lets outgoing calls use the proxy of the environment (`https_proxy`); default false. `reflection` lets
+    enrolled parties list the services and their messages; default false.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
@@ -90,6 +91,7 @@ class NetworkSection:
     endpoint: str = ""
     listen: str = ""
     http_proxy: bool = False
+    reflection: bool = False
 
 
 @dataclass(frozen=True, slots=True)

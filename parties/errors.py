@@ -74,6 +74,14 @@ class WorkerError(PartyError):
     """A worker process of this party died."""
 
 
+class MissingExtraError(PartyError):
+    """A package that only some uses need is not installed."""
+
+    def __init__(self, package: str, *, extra: str, purpose: str) -> None:
+        super().__init__(f"{package} is not installed and {purpose} needs it: run pip install 'unseen[{extra}]'")
+        self.package = package
+
+
 class Culprit(Enum):
     """Whose certificate a failed TLS handshake was about."""
 
@@ -165,6 +173,7 @@ TABLE: Final[Mapping[type[BaseException], Answer]] = {
     sandbox.PeerUnavailableError: Answer(grpc.StatusCode.UNAVAILABLE, "PEER_UNAVAILABLE", retry=True),
     sandbox.PeerMisbehavedError: Answer(grpc.StatusCode.ABORTED, "PEER_MISBEHAVED"),
     sandbox.AbortedRunError: Answer(grpc.StatusCode.ABORTED, "RUN_ABORTED"),
+    NotImplementedError: Answer(grpc.StatusCode.UNIMPLEMENTED, "UNIMPLEMENTED", "this party does not offer that call"),
     PartyError: _INTERNAL,
     NotFoundError: Answer(grpc.StatusCode.NOT_FOUND, "NOT_FOUND"),
     EnrolmentError: Answer(grpc.StatusCode.FAILED_PRECONDITION, "ENROLMENT_REFUSED"),

@@ -41,7 +41,7 @@ class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
         """Answer NOT_SERVING from now on."""
         self._open.clear()
 
-    def Check(
+    def Check(  # noqa: N802  (the name is the protocol's)
         self,
         request: health_pb2.HealthCheckRequest,
         context: grpc.ServicerContext,  # noqa: ARG002

@@ -1,0 +1,214 @@
+"""Dialling other parties: mutual TLS, the name from the directory, a deadline on every call, and errors that say who.
+
+A failed handshake reaches a gRPC client as "unavailable". To say whose certificate was refused, the connection is tried
+once more with Python's own TLS, which tells its side of the story.
+"""
+
+import contextlib
+import socket
+import ssl
+import tempfile
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Protocol, TypeVar
+
+import grpc
+
+from audit.directory import PartyRecord
+from parties.config import Limits
+from parties.errors import CertificateRefusedError, Culprit, from_rpc_error
+from parties.home import Home, TlsMaterial
+from sandbox.errors import PeerUnavailableError
+from sandbox.ports import CurrentDirectory
+
+PROBE_SECONDS: Final = 3.0
+_HTTP2_OPENING: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+"""RFC 9113, section 3.4: the client's preface and an empty SETTINGS frame; a server answers it with its own."""
+
+Request = TypeVar("Request")
+Response = TypeVar("Response")
+Response_co = TypeVar("Response_co", covariant=True)
+Request_contra = TypeVar("Request_contra", contravariant=True)
+
+
+class Method(Protocol[Request_contra, Response_co]):
+    """A generated stub's method, unary or streaming; gRPC's stubs type them as differing classes."""
+
+    def __call__(self, request: Request_contra, /, *, timeout: float | None = None) -> Response_co:
+        """Send `request`; give up after `timeout` seconds."""
+        ...
+
+
+class PeerChannel:
+    """An open way to one party. Threads may share one; it connects at the first call and again whenever needed."""
+
+    def __init__(self, record: PartyRecord, endpoint: str, tls: TlsMaterial, limits: Limits, *, proxy: bool) -> None:
+        self.party = record.name
+        self.endpoint = endpoint
+        self._dns_name = record.dns_name
+        self._tls = tls
+        self._limits = limits
+        credentials = grpc.ssl_channel_credentials(tls.roots, tls.key, tls.certificate)
+        options = [
+            ("grpc.ssl_target_name_override", record.dns_name),
+            ("grpc.enable_http_proxy", int(proxy)),
+            ("grpc.max_receive_message_length", limits.message_bytes),
+            ("grpc.max_send_message_length", limits.message_bytes),
+            ("grpc.keepalive_time_ms", 60_000),
+            ("grpc.keepalive_timeout_ms", 20_000),
+            ("grpc.enable_retries", 0),  # a request is never sent twice behind our back
+            ("grpc.initial_reconnect_backoff_ms", 200),
+            ("grpc.max_reconnect_backoff_ms", 2_000),
+        ]
+        self.channel = grpc.secure_channel(endpoint, credentials, options=options)
+
+    def call(self, method: Method[Request, Response], request: Request, *, timeout_ms: int | None = None) -> Response:
+        """Call a unary method of a stub on `self.channel`, with the default deadline unless `timeout_ms` is given.
+
+        Raises:
+            PeerUnavailableError: the party is down, or silent until the deadline.
+            CertificateRefusedError: one side refused the other's certificate.
+            DeniedError and others: what the party answered, as `parties.errors.from_rpc_error` reads it.
+        """
+        try:
+            return method(request, timeout=self._seconds(timeout_ms))
+        except grpc.RpcError as error:
+            raise self._explained(error) from error
+
+    def stream(
+        self, method: Method[Request, Iterator[Response]], request: Request, *, timeout_ms: int | None = None
+    ) -> Iterator[Response]:
+        """Call a method that streams its answer; the deadline is for the whole stream; errors as for `call`."""
+        try:
+            yield from method(request, timeout=self._seconds(timeout_ms))
+        except grpc.RpcError as error:
+            raise self._explained(error) from error
+
+    def _seconds(self, timeout_ms: int | None) -> float:
+        wanted = self._limits.deadline_default_ms if timeout_ms is None else timeout_ms
+        return max(1, min(wanted, self._limits.deadline_max_ms)) / 1000
+
+    def _explained(self, error: grpc.RpcError) -> Exception:
+        explained = from_rpc_error(self.party, error)
+        if type(explained) is PeerUnavailableError and explained.party == self.party:
+            refused = diagnose(self.party, self.endpoint, self._dns_name, self._tls)
+            return refused if refused is not None else explained
+        return explained
+
+    def close(self) -> None:
+        """Close the channel; running calls are cancelled."""
+        self.channel.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Dialled:
+    key: tuple[str, str, TlsMaterial]
+    channel: PeerChannel
+
+
+class Dialler:
+    """Opens and keeps one channel a party, at the endpoint that the current directory gives. Threads may share one."""
+
+    def __init__(self, home: Home, directory: CurrentDirectory) -> None:
+        self._home = home
+        self._directory = directory
+        self._lock = threading.Lock()
+        self._open: dict[str, _Dialled] = {}
+
+    def dial(self, party: str) -> PeerChannel:
+        """Return the channel to `party`.
+
+        Raises:
+            UnknownPartyError: the directory does not list it.
+            PeerUnavailableError: it does not listen.
+            HomeError, PassphraseError: this party's own certificate or key cannot be read.
+        """
+        record = self._directory().party(party)
+        if not record.endpoint:
+            raise PeerUnavailableError(party, "the directory gives no endpoint for it: it only dials out")
+        return self._channel(record, record.endpoint)
+
+    def dial_at(self, party: str, endpoint: str) -> PeerChannel:
+        """Return a channel to `party` at another endpoint than the directory's, such as this party's own socket."""
+        return self._channel(self._directory().party(party), endpoint)
+
+    def _channel(self, record: PartyRecord, endpoint: str) -> PeerChannel:
+        tls = self._home.tls()
+        key = (endpoint, record.dns_name, tls)
+        with self._lock:
+            known = self._open.get(record.name)
+            if known is not None and known.key == key:
+                return known.channel
+            network = self._home.config.network
+            channel = PeerChannel(record, endpoint, tls, self._home.config.limits, proxy=network.http_proxy)
+            self._open[record.name] = _Dialled(key, channel)
+            if known is not None:
+                known.channel.close()
+            return channel
+
+    def close(self) -> None:
+        """Close all channels."""
+        with self._lock:
+            for dialled in self._open.values():
+                dialled.channel.close()
+            self._open.clear()
+
+
+def diagnose(party: str, endpoint: str, dns_name: str, tls: TlsMaterial) -> CertificateRefusedError | None:
+    """Try a TLS handshake and tell whose certificate was refused; None when TLS is not the trouble.
+
+    A gRPC server that refuses a certificate closes the connection without an alert. So ours was refused when the
+    server's was in order and the server then hung up instead of answering HTTP/2's opening.
+    """
+    host, _, port = endpoint.rpartition(":")
+    try:
+        with (
+            _own_context(tls) as context,
+            socket.create_connection((host.strip("[]"), int(port)), PROBE_SECONDS) as raw,
+        ):
+            return _shake(party, dns_name, context, raw)
+    except (OSError, ValueError):
+        return None
+
+
+def _shake(party: str, dns_name: str, context: ssl.SSLContext, raw: socket.socket) -> CertificateRefusedError | None:
+    refused = CertificateRefusedError(
+        party,
+        Culprit.OURS,
+        "it refused our certificate: it was not issued by a certificate authority that it accepts, or has expired; "
+        "enrol with its regulator, or look at its clock and ours",
+    )
+    try:
+        with context.wrap_socket(raw, server_hostname=dns_name) as connection:
+            connection.sendall(_HTTP2_OPENING)
+            return None if connection.recv(9) else refused
+    except ssl.SSLCertVerificationError as error:
+        detail = (
+            f"we refused its certificate: {error.verify_message}; it was not issued for {dns_name} by a certificate "
+            "authority of our directory. Is the endpoint right, and its certificate of this federation?"
+        )
+        return CertificateRefusedError(party, Culprit.THEIRS, detail)
+    except (ssl.SSLEOFError, ConnectionResetError, BrokenPipeError):
+        return refused
+    except ssl.SSLError as error:
+        if "ALERT" in (error.reason or ""):
+            return refused
+        return CertificateRefusedError(
+            party, Culprit.THEIRS, f"what listens there does not speak our TLS ({error.reason})"
+        )
+
+
+@contextlib.contextmanager
+def _own_context(tls: TlsMaterial) -> Iterator[ssl.SSLContext]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(cadata=tls.roots.decode("ascii"))
+    context.set_alpn_protocols(["h2"])
+    # Python's ssl takes keys from files only: a private folder, emptied at once.
+    with tempfile.TemporaryDirectory(prefix="unseen-") as folder:
+        path = Path(folder) / "chain.pem"
+        path.touch(mode=0o600)
+        path.write_bytes(tls.key + tls.certificate)
+        context.load_cert_chain(path)
+    yield context

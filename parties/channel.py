@@ -4,14 +4,14 @@ A failed handshake reaches a gRPC client as "unavailable". To say whose certific
 once more with Python's own TLS, which tells its side of the story.
 """
 
-import contextlib
+import secrets
 import socket
 import ssl
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
 import grpc
@@ -20,6 +20,7 @@ from audit.directory import PartyRecord
 from parties.config import Limits
 from parties.errors import CertificateRefusedError, Culprit, from_rpc_error
 from parties.home import Home, TlsMaterial
+from parties.identity import key_from_pem, key_to_pem
 from sandbox.errors import PeerUnavailableError
 from sandbox.ports import CurrentDirectory
 
@@ -72,28 +73,33 @@ class PeerChannel:
             CertificateRefusedError: one side refused the other's certificate.
             DeniedError and others: what the party answered, as `parties.errors.from_rpc_error` reads it.
         """
+        seconds = self._seconds(timeout_ms)
+        end = time.monotonic() + seconds
         try:
-            return method(request, timeout=self._seconds(timeout_ms))
+            return method(request, timeout=seconds)
         except grpc.RpcError as error:
-            raise self._explained(error) from error
+            raise self._explained(error, end) from error
 
     def stream(
         self, method: Method[Request, Iterator[Response]], request: Request, *, timeout_ms: int | None = None
     ) -> Iterator[Response]:
         """Call a method that streams its answer; the deadline is for the whole stream; errors as for `call`."""
+        seconds = self._seconds(timeout_ms)
+        end = time.monotonic() + seconds
         try:
-            yield from method(request, timeout=self._seconds(timeout_ms))
+            yield from method(request, timeout=seconds)
         except grpc.RpcError as error:
-            raise self._explained(error) from error
+            raise self._explained(error, end) from error
 
     def _seconds(self, timeout_ms: int | None) -> float:
         wanted = self._limits.deadline_default_ms if timeout_ms is None else timeout_ms
         return max(1, min(wanted, self._limits.deadline_max_ms)) / 1000
 
-    def _explained(self, error: grpc.RpcError) -> Exception:
+    def _explained(self, error: grpc.RpcError, end: float) -> Exception:
         explained = from_rpc_error(self.party, error)
-        if type(explained) is PeerUnavailableError and explained.party == self.party:
-            refused = diagnose(self.party, self.endpoint, self._dns_name, self._tls)
+        left = min(PROBE_SECONDS, end - time.monotonic())
+        if type(explained) is PeerUnavailableError and explained.party == self.party and left > 0:
+            refused = diagnose(self.party, self.endpoint, self._dns_name, self._tls, seconds=left)
             return refused if refused is not None else explained
         return explained
 
@@ -104,7 +110,7 @@ class PeerChannel:
 
 @dataclass(frozen=True, slots=True)
 class _Dialled:
-    key: tuple[str, str, TlsMaterial]
+    key: tuple[str, str, tuple[int, ...]]
     channel: PeerChannel
 
 
@@ -135,14 +141,14 @@ class Dialler:
         return self._channel(self._directory().party(party), endpoint)
 
     def _channel(self, record: PartyRecord, endpoint: str) -> PeerChannel:
-        tls = self._home.tls()
-        key = (endpoint, record.dns_name, tls)
+        key = (endpoint, record.dns_name, self._home.tls_stamp())
         with self._lock:
             known = self._open.get(record.name)
             if known is not None and known.key == key:
                 return known.channel
-            network = self._home.config.network
-            channel = PeerChannel(record, endpoint, tls, self._home.config.limits, proxy=network.http_proxy)
+            config = self._home.config
+            tls, proxy = self._home.tls(), config.network.http_proxy
+            channel = PeerChannel(record, endpoint, tls, config.limits, proxy=proxy)
             self._open[record.name] = _Dialled(key, channel)
             if known is not None:
                 known.channel.close()
@@ -156,18 +162,18 @@ class Dialler:
             self._open.clear()
 
 
-def diagnose(party: str, endpoint: str, dns_name: str, tls: TlsMaterial) -> CertificateRefusedError | None:
-    """Try a TLS handshake and tell whose certificate was refused; None when TLS is not the trouble.
+def diagnose(
+    party: str, endpoint: str, dns_name: str, tls: TlsMaterial, *, seconds: float = PROBE_SECONDS
+) -> CertificateRefusedError | None:
+    """Try a TLS handshake for at most `seconds` and tell whose certificate was refused; None if TLS is not the trouble.
 
     A gRPC server that refuses a certificate closes the connection without an alert. So ours was refused when the
     server's was in order and the server then hung up instead of answering HTTP/2's opening.
     """
     host, _, port = endpoint.rpartition(":")
     try:
-        with (
-            _own_context(tls) as context,
-            socket.create_connection((host.strip("[]"), int(port)), PROBE_SECONDS) as raw,
-        ):
+        context = _own_context(tls)
+        with socket.create_connection((host.strip("[]"), int(port)), seconds) as raw:
             return _shake(party, dns_name, context, raw)
     except (OSError, ValueError):
         return None
@@ -195,20 +201,19 @@ def _shake(party: str, dns_name: str, context: ssl.SSLContext, raw: socket.socke
     except ssl.SSLError as error:
         if "ALERT" in (error.reason or ""):
             return refused
-        return CertificateRefusedError(
-            party, Culprit.THEIRS, f"what listens there does not speak our TLS ({error.reason})"
-        )
+        detail = f"what listens at its endpoint does not speak TLS as we do ({error.reason}); is the endpoint right?"
+        return CertificateRefusedError(party, Culprit.THEIRS, detail)
 
 
-@contextlib.contextmanager
-def _own_context(tls: TlsMaterial) -> Iterator[ssl.SSLContext]:
+def _own_context(tls: TlsMaterial) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(cadata=tls.roots.decode("ascii"))
     context.set_alpn_protocols(["h2"])
-    # Python's ssl takes keys from files only: a private folder, emptied at once.
-    with tempfile.TemporaryDirectory(prefix="unseen-") as folder:
-        path = Path(folder) / "chain.pem"
-        path.touch(mode=0o600)
-        path.write_bytes(tls.key + tls.certificate)
-        context.load_cert_chain(path)
-    yield context
+    # Python's ssl takes keys from files only: encrypted for the moment, under a passphrase that is nowhere else.
+    once = secrets.token_hex(32).encode("ascii")
+    key = key_to_pem(key_from_pem(tls.key, None, where="the TLS key"), once)
+    with tempfile.NamedTemporaryFile(prefix="unseen-") as file:
+        file.write(key + tls.certificate)
+        file.flush()
+        context.load_cert_chain(file.name, password=once)
+    return context

@@ -220,6 +220,11 @@ class Home:
         key = key_from_pem(self.read(self.keys / "tls.pem"), self.passphrase, where=f"the TLS key of {self.name}")
         return TlsMaterial(key_to_pem(key, None), self.read(self.certificate_path), self.read(self.anchors_path))
 
+    def tls_stamp(self) -> tuple[int, ...]:
+        """Return something that changes when key, certificate or authorities are replaced."""
+        paths = (self.keys / "tls.pem", self.certificate_path, self.anchors_path)
+        return tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in paths)
+
     # -- the directory ----------------------------------------------------------------------------------------------
 
     def regulator_key(self) -> VerifyingKey:

@@ -134,7 +134,7 @@ class ServerCertificate:
         self._begun = begun
         self._logger = logger
         self._lock = threading.Lock()
-        self._stamp = self._read_stamp()
+        self._stamp = self._home.tls_stamp()
 
     def credentials(self) -> grpc.ServerCredentials:
         """Return credentials that require a client certificate issued by one of the home's authorities."""
@@ -151,7 +151,7 @@ class ServerCertificate:
         self._begun()
         with self._lock:
             try:
-                stamp = self._read_stamp()
+                stamp = self._home.tls_stamp()
                 if stamp == self._stamp:
                     return None
                 configuration = self._configuration()
@@ -161,7 +161,3 @@ class ServerCertificate:
             self._stamp = stamp
             self._logger.info("a renewed certificate is in use")
             return configuration
-
-    def _read_stamp(self) -> tuple[int, ...]:
-        paths = (self._home.certificate_path, self._home.anchors_path, self._home.keys / "tls.pem")
-        return tuple(path.stat().st_mtime_ns for path in paths if path.exists())

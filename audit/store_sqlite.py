@@ -30,7 +30,14 @@ _SCHEMA: Final = (
     "CREATE TABLE keys (key TEXT PRIMARY KEY, idx INTEGER NOT NULL) STRICT, WITHOUT ROWID",
     "CREATE TABLE checkpoints (size INTEGER PRIMARY KEY, note BLOB NOT NULL) STRICT",
 )
-_DAMAGE_CODES: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT})
+_DAMAGE_CODES: Final = frozenset(
+    {
+        sqlite3.SQLITE_ERROR,  # our statements are right, so a table or column is missing
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_NOTADB,
+        sqlite3.SQLITE_FORMAT,
+    }
+)
 
 
 class SqliteReader:

@@ -1,0 +1,127 @@
+"""`python -m audit verify PATH`: the regulator's offline verifier, with this package's few dependencies only.
+
+Exit codes: 0 verified, 2 usage, 5 verification failed, 6 verification impossible (a file or the trust root is missing).
+"""
+
+import argparse
+import json
+import sys
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from audit.directory import Directory, verify_directory
+from audit.errors import AuditError, VerificationImpossibleError
+from audit.keys import VerifyingKey
+from audit.verify import Report, verify_database
+
+EXIT_OK: Final = 0
+EXIT_FAILED: Final = 5
+EXIT_IMPOSSIBLE: Final = 6
+
+DIRECTORY_FILE: Final = "directory.dsse"
+SETTINGS_FILE: Final = "party.toml"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line; gives the exit code."""
+    options = _parser().parse_args(arguments)
+    path = Path(options.path)
+    try:
+        directory = _directory(path, options.directory, options.regulator_vkey)
+        anchors = [_read(Path(name), "outside checkpoint") for name in options.witness_checkpoint]
+        report = verify_database(path, directory=directory, anchors=anchors)
+    except VerificationImpossibleError as error:
+        if options.json:
+            sys.stdout.write(json.dumps({"verified": False, "impossible": str(error)}) + "\n")
+        sys.stderr.write(f"verification could not be carried out: {error}\n")
+        return EXIT_IMPOSSIBLE
+    sys.stdout.write(json.dumps(report.to_json()) + "\n" if options.json else _text(report, directory))
+    return EXIT_OK if report.verified else EXIT_FAILED
+
+
+def load_directory(path: Path, regulator_vkey: str) -> Directory:
+    """The regulator's directory in a file. An expired one serves: it says which keys were whose.
+
+    Raises:
+        VerificationImpossibleError: missing, or not signed by the key `regulator_vkey`.
+    """
+    data = _read(path, "directory")
+    try:
+        return verify_directory(data, VerifyingKey.parse(regulator_vkey), now_ms=0)
+    except AuditError as error:
+        raise VerificationImpossibleError(f"the directory {path} cannot be trusted: {error}") from error
+
+
+def _directory(home: Path, given: str | None, vkey: str | None) -> Directory | None:
+    """The directory named on the command line, else the one in the home; None where there is no home around it."""
+    vkey = vkey or _pinned_vkey(home)
+    if given is None and not ((home / DIRECTORY_FILE).is_file() and vkey):
+        return None
+    if not vkey:
+        raise VerificationImpossibleError(
+            "a directory is worth what its signer is: give the regulator's key with --regulator-vkey"
+        )
+    return load_directory(Path(given) if given else home / DIRECTORY_FILE, vkey)
+
+
+def _pinned_vkey(home: Path) -> str | None:
+    """The regulator's key as the party's own settings pin it."""
+    settings = home / SETTINGS_FILE
+    if not settings.is_file():
+        return None
+    try:
+        table = tomllib.loads(_read(settings, "settings file").decode()).get("regulator")
+    except ValueError as error:
+        raise VerificationImpossibleError(f"{settings} cannot be read: {error}") from error
+    vkey = table.get("vkey") if isinstance(table, dict) else None
+    return vkey if isinstance(vkey, str) and vkey else None
+
+
+def _read(path: Path, what: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise VerificationImpossibleError(f"the {what} {path} cannot be read: {error.strerror}") from error
+
+
+def _text(report: Report, directory: Directory | None) -> str:
+    lines = [
+        f"ledger       {report.origin or 'unknown'}",
+        f"entries      {report.entries}",
+        f"root         {report.root}",
+        f"checkpoints  {report.checkpoints}",
+        f"receipts     {'signatures checked' if directory else 'signatures not checked: no directory given'}",
+        f"anchored     {'yes' if report.anchored else 'no: without an outside checkpoint a whole rewrite is not seen'}",
+    ]
+    if report.revoked_signatures:
+        lines.append(f"revoked      {report.revoked_signatures} signatures by keys that were revoked since")
+    if report.damage is None:
+        lines.append("verified     yes")
+    else:
+        place = "" if report.index is None else f", first bad entry {report.index}"
+        lines.append(f"verified     NO: {report.damage.value}{place}: {report.detail}")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m audit", description="Verify a ledger offline.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    verify = commands.add_parser("verify", help="re-derive a ledger from its entries and compare")
+    verify.add_argument("path", metavar="PATH", help="a party's home folder, or its ledger.db")
+    verify.add_argument("--directory", metavar="FILE", help="the party directory; default: the home's directory.dsse")
+    verify.add_argument("--regulator-vkey", metavar="VKEY", help="the regulator's key; default: the home's party.toml")
+    verify.add_argument(
+        "--witness-checkpoint",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="a checkpoint kept outside; repeatable",
+    )
+    verify.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -29,7 +29,7 @@ from audit.keys import VerifyingKey
 from audit.names import KeyPurpose
 from audit.party_record import KeyStatus
 from audit.store_sqlite import SqliteReader, has_live_files
-from audit.tiles import TileEdge
+from audit.tiles import TILE_WIDTH, TileEdge
 from audit.tree import Frontier, leaf_hash
 from audit.verify_checkpoints import Anchors, LogKeys, OwnCheckpoints
 from audit.verify_damage import StoredLeaves, missing_entry, wrong_entry
@@ -178,7 +178,7 @@ class _Verification:
             raise VerificationFailedError(
                 Damage.REWRITTEN, self._good, "the chain over the entries is not the one that the ledger recorded"
             )
-        self._check_tiles(self._edge.take_changed())
+        self._check_tiles(last=True)
         self._anchors.finish(self.size)
 
     def report(self, failure: VerificationFailedError | None) -> Report:
@@ -221,8 +221,8 @@ class _Verification:
             self._chain.append(leaf)
             self._edge.append(leaf)
             self._check_roots()
-            if self.size % 256 == 0:
-                self._check_tiles(self._edge.take_changed())
+            if self.size % TILE_WIDTH == 0:
+                self._check_tiles(last=False)
 
     def _check_entry(self, index: int, data: bytes) -> None:
         try:
@@ -281,9 +281,11 @@ class _Verification:
             self._own.check(self.size, root, self._log)
             self._anchors.check(self.size, root)
 
-    def _check_tiles(self, tiles: Sequence[tuple[int, int, bytes]]) -> None:
-        for level, index, hashes in tiles:
-            if self._reader.tile(level, index) != hashes:
+    def _check_tiles(self, *, last: bool) -> None:
+        """Compares the tiles that changed; before the last entry, those at the edge may already be stored further."""
+        for level, index, hashes in self._edge.take_changed():
+            stored = self._reader.tile(level, index)
+            if (stored if last else stored[: len(hashes)]) != hashes:
                 raise VerificationFailedError(
                     Damage.ALTERED,
                     None,

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
 from audit.canonical import Fields, JsonObject, canonicalise, to_base64
-from audit.errors import BadPassphraseError, MalformedError
+from audit.errors import BadPassphraseError, LimitExceededError, MalformedError
 
 MAX_SECRET_BYTES: Final = 1 << 20
 _SALT_BYTES: Final = 32
@@ -28,12 +28,13 @@ def seal_secret(data: bytes, passphrase: bytes) -> bytes:
     scrypt takes about 64 MiB and a fifth of a second.
 
     Raises:
-        MalformedError: an empty passphrase, or data over the limit.
+        MalformedError: an empty passphrase.
+        LimitExceededError: data over the limit.
     """
     if not passphrase:
         raise MalformedError("an empty passphrase protects nothing: give one, or store without")
     if len(data) > MAX_SECRET_BYTES:
-        raise MalformedError(f"a secret of {len(data)} bytes, {MAX_SECRET_BYTES} allowed")
+        raise LimitExceededError(f"a secret of {len(data)} bytes, {MAX_SECRET_BYTES} allowed")
     salt, nonce = os.urandom(_SALT_BYTES), os.urandom(_NONCE_BYTES)
     header = _header(salt, nonce)
     sealed = AESGCM(_derive(passphrase, salt)).encrypt(nonce, data, canonicalise(header))

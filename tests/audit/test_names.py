@@ -26,6 +26,27 @@ def test_other_domains_are_refused(domain: str) -> None:
         check_domain(domain)
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "east",
+        "east.provider.stats.example",
+        "east.provider.stats.example/",
+        "east.provider.stats.example/tls",
+        "east.king.stats.example/log",
+        "East.provider.stats.example/log",
+        "east.provider.Stats.example/log",
+        "east.provider./log",
+        "east.provider.stats.example/x/log",
+        ".provider.stats.example/log",
+    ],
+)
+def test_other_key_names_are_refused(name: str) -> None:
+    with pytest.raises(MalformedError):
+        parse_key_name(name)
+
+
 @given(
     st.text(max_size=60) | st.from_regex(r"[a-z]+\.(provider|merchant|king)\.[a-z.]+/(log|message|x)", fullmatch=True)
 )

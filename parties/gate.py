@@ -39,6 +39,7 @@ class Gate(grpc.ServerInterceptor[Any, Any]):
         self._metrics = metrics
         self._logger = logger
         self.denied: DeniedHook | None = None
+        self.look_again: CurrentDirectory | None = None
 
     def intercept_service(
         self,
@@ -92,12 +93,20 @@ class Gate(grpc.ServerInterceptor[Any, Any]):
     def _admit(self, context: grpc.ServicerContext) -> None:
         self._metrics.handshakes.called(context.peer(), IDLE_SECONDS)
         try:
-            peer_identity(context, self._directory())
+            self._identify(context)
             self._check_deadline(context)
         except DeniedError as error:
             if self.denied is not None:
                 self.denied(error, claimed_identity(context))
             raise
+
+    def _identify(self, context: grpc.ServicerContext) -> None:
+        try:
+            peer_identity(context, self._directory())
+        except DeniedError:
+            if self.look_again is None:
+                raise
+            peer_identity(context, self.look_again())
 
     def _check_deadline(self, context: grpc.ServicerContext) -> None:
         remaining = context.time_remaining()  # gRPC gives a call without a deadline some 9e18 seconds

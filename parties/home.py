@@ -264,6 +264,18 @@ class Home:
             raise HomeError(f"{path} is larger than {limit} bytes")
         return data
 
+    def is_served(self) -> bool:
+        """Tell whether a process of this party has its ledger open for writing now, such as `unseen serve`."""
+        lock = self.ledger_path.with_name(f"{self.ledger_path.name}.lock")
+        if not lock.exists():
+            return False
+        with open_private(lock, os.O_RDWR) as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:
+                return True
+        return False
+
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
         """Hold the home's lock, so that two commands do not change its files at once; waits for the other."""

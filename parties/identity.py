@@ -29,6 +29,7 @@ CERTIFICATE_DAYS: Final = 365
 BACKDATED: Final = datetime.timedelta(minutes=5)
 """A fresh certificate is valid from a little before now, so that a clock slightly behind accepts it."""
 MAX_PEM_BYTES: Final = 64 * 1024
+MAX_SPIFFE_ID: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,26 +85,30 @@ def key_from_pem(pem: bytes, passphrase: bytes | None, *, where: str) -> ec.Elli
 
 
 def make_csr(key: ec.EllipticCurvePrivateKey, subject: Subject) -> bytes:
-    """Return a PEM signing request; its signature proves possession of the TLS key, its name is only informative."""
+    """Return a DER signing request that proves possession of the TLS key to whoever reads it, for `subject` alone."""
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, subject.dns_name[:64])])
     request = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256())
-    return request.public_bytes(serialization.Encoding.PEM)
+    return request.public_bytes(serialization.Encoding.DER)
 
 
-def public_key_of_csr(pem: bytes) -> ec.EllipticCurvePublicKey:
-    """Return the key that a signing request proves possession of; raise `IdentityError` if it proves none."""
-    if len(pem) > MAX_PEM_BYTES:
-        raise IdentityError("the certificate signing request is too large")
+def public_key_of_csr(der: bytes, subject: Subject) -> ec.EllipticCurvePublicKey:
+    """Return the key that a signing request proves possession of.
+
+    Raises:
+        IdentityError: it cannot be read, proves nothing, was made for another subject, or its key is not P-256.
+    """
     try:
-        request = x509.load_pem_x509_csr(pem)
-        key = request.public_key()
-        valid = request.is_signature_valid
+        request = x509.load_der_x509_csr(der)
+        key, valid = request.public_key(), request.is_signature_valid
+        names = [str(name.value) for name in request.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
     except (ValueError, UnsupportedAlgorithm, TypeError) as error:
         raise IdentityError(f"the certificate signing request cannot be read: {error}") from error
     if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
         raise IdentityError("the certificate signing request's key is not ECDSA P-256")
     if not valid:
         raise IdentityError("the certificate signing request is not signed by its own key")
+    if names != [subject.dns_name[:64]]:
+        raise IdentityError(f"the certificate signing request was made for {names!r:.100}, not {subject.dns_name}")
     return key
 
 
@@ -245,17 +250,33 @@ def peer_identity(context: grpc.ServicerContext, directory: Directory) -> PeerId
     TLS has verified that a trust anchor issued the certificate. The party is looked up by SPIFFE ID alone.
 
     Raises:
-        DeniedError: UNKNOWN_PARTY when the certificate names no party of the directory; WRONG_ROLE when it names one
-            by a role that the directory does not give it.
+        DeniedError: UNKNOWN_PARTY when the certificate names no party of the directory, or was revoked; WRONG_ROLE when
+            it names one by a role that the directory does not give it.
     """
-    chain = context.auth_context().get("x509_pem_cert", ())
-    if not chain:
-        raise DeniedError(DenialReason.UNKNOWN_PARTY, "certificate", "the connection carries no client certificate")
     try:
-        uri = spiffe_id_of(certificate_from_pem(bytes(chain[0])))
+        certificate = _peer_certificate(context)
+        uri = spiffe_id_of(certificate)
     except IdentityError as error:
         raise DeniedError(DenialReason.UNKNOWN_PARTY, "certificate", str(error)) from error
+    if fingerprint(certificate) in directory.revoked_certificates:
+        detail = f"the regulator has revoked this certificate of {uri}: enrol a new one"
+        raise DeniedError(DenialReason.UNKNOWN_PARTY, "certificate", detail)
     return identify(uri, directory)
+
+
+def claimed_identity(context: grpc.ServicerContext) -> str:
+    """Return the SPIFFE ID that the connection's certificate claims, be it in the directory or not; empty if none."""
+    try:
+        return spiffe_id_of(_peer_certificate(context))[:MAX_SPIFFE_ID]
+    except IdentityError:
+        return ""
+
+
+def _peer_certificate(context: grpc.ServicerContext) -> x509.Certificate:
+    chain = context.auth_context().get("x509_pem_cert", ())
+    if not chain:
+        raise IdentityError("the connection carries no client certificate")
+    return certificate_from_pem(bytes(chain[0]))
 
 
 def identify(uri: str, directory: Directory) -> PeerIdentity:

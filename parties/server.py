@@ -88,6 +88,10 @@ class PartyServer:
         """Record with `hook` what the gate refuses before any service sees it."""
         self._gate.denied = hook
 
+    def on_unknown(self, look_again: CurrentDirectory) -> None:
+        """Ask `look_again` for a newer directory before an unknown party is refused: it may have been enrolled since."""
+        self._gate.look_again = look_again
+
     def start(self, listen: str = "") -> str:
         """Listen on HOST:PORT (default: as configured; port 0: any free one) and return the address bound.
 

@@ -1,0 +1,156 @@
+"""How a party keeps its copy of the directory new: it asks the regulator, verifies, installs, and tells its ledger.
+
+Which directory was accepted when is an entry of the party's own ledger, made before the directory is used.
+"""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+from unseen.v1 import directory_pb2, directory_pb2_grpc
+
+from audit.clock import Clock
+from audit.directory import MAX_DIRECTORY_BYTES, Directory, verify_directory
+from audit.entry import DirectoryAccepted
+from audit.envelope import Envelope
+from audit.errors import AuditError, DuplicateKeyError, StaleDirectoryError
+from audit.ledger import Draft, Ledger
+from parties.channel import Dialler
+from parties.errors import PartyError
+from parties.founding import install_directory
+from parties.home import Home
+from parties.telemetry import Logger
+from sandbox.errors import SandboxError
+
+REFRESH_SECONDS: Final = 60.0
+LOOK_SECONDS: Final = 2.0
+ASK_TIMEOUT_MS: Final = 10_000
+
+Accepted = Callable[[bytes, Directory], None]
+"""Records that a directory (its signed bytes, and what they say) was accepted; raising keeps it from being used."""
+
+
+def record_directory(ledger: Ledger, clock: Clock) -> Accepted:
+    """Return an `Accepted` that appends a DIRECTORY entry, once a version."""
+
+    def record(data: bytes, directory: Directory) -> None:
+        digest = Envelope.decode(data, limit=MAX_DIRECTORY_BYTES).digest
+        party = ledger.identity.party
+        entry = DirectoryAccepted(party=party, at_ms=clock.now_ms(), version=directory.version, digest=digest)
+        try:
+            ledger.append(Draft(entry, keys=(directory_key(directory.version),)))
+        except DuplicateKeyError:
+            return
+
+    return record
+
+
+def directory_key(version: int) -> str:
+    """Return the ledger key that makes the DIRECTORY entry of a version unique."""
+    return f"directory:{version}"
+
+
+class DirectoryFeed:
+    """A party's current directory. `current` is cheap and safe from any thread.
+
+    Args:
+        home: where the directory is kept.
+        clock: decides whether it has expired.
+        accepted: called with the first directory and every newer one, before it is used.
+        logger: hears of refreshes that fail.
+    """
+
+    def __init__(self, home: Home, clock: Clock, accepted: Accepted, logger: Logger) -> None:
+        self._home = home
+        self._clock = clock
+        self._accepted = accepted
+        self._logger = logger
+        self._lock = threading.Lock()
+        data = home.directory_bytes()
+        # Expired or not, it is held; `current` refuses an expired one and `refresh` fetches its successor.
+        self._directory = verify_directory(data, home.regulator_key(), now_ms=0)
+        accepted(data, self._directory)
+        self._dialler = Dialler(home, self._held)
+        self._looking = threading.Lock()
+        self._looked = -LOOK_SECONDS
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def _held(self) -> Directory:
+        return self._directory
+
+    def current(self) -> Directory:
+        """Return the newest accepted directory; raises `StaleDirectoryError` when it has expired."""
+        directory = self._directory
+        if self._clock.now_ms() >= directory.expires_at_ms:
+            raise StaleDirectoryError(
+                f"version {directory.version} of the party directory has expired and no newer one could be had: "
+                f"is {directory.regulator} reachable?"
+            )
+        return directory
+
+    def refresh(self) -> Directory:
+        """Ask the regulator for a newer directory and accept it; return the newest.
+
+        Raises:
+            PeerUnavailableError, DeniedError: the regulator cannot be reached or refuses.
+            BadSignatureError, StaleDirectoryError, MalformedError: what it sent is refused; the earlier one stays.
+            LedgerError: the acceptance could not be recorded; the earlier one stays.
+        """
+        with self._lock:
+            held = self._directory
+            channel = self._dialler.dial(held.regulator)
+            stub = directory_pb2_grpc.DirectoryServiceStub(channel.channel)
+            request = directory_pb2.GetDirectoryRequest(known_version=held.version)
+            answer = channel.call(stub.GetDirectory, request, timeout_ms=ASK_TIMEOUT_MS)
+            if answer.envelope:
+                self._take(answer.envelope, held.version)
+            return self._directory
+
+    def _take(self, data: bytes, held: int) -> None:
+        key, now_ms = self._home.regulator_key(), self._clock.now_ms()
+        directory = verify_directory(data, key, now_ms=now_ms, minimum_version=held + 1)
+        directory.party(self._home.name)  # a directory that does not list this party is not for it
+        self._accepted(data, directory)
+        with self._home.writing():
+            install_directory(self._home, data, directory)
+        self._directory = directory
+        self._logger.info("directory accepted", version=directory.version, parties=len(directory.parties))
+
+    def look_again(self) -> Directory:
+        """Return the newest directory, asking the regulator unless that was done a moment ago; never raises for it.
+
+        For a server that meets a party it does not know: it may have been enrolled since.
+        """
+        now = time.monotonic()
+        with self._looking:
+            due = now - self._looked >= LOOK_SECONDS
+            if due:
+                self._looked = now
+        if due:
+            self._try_refresh()
+        return self.current()
+
+    def _try_refresh(self) -> None:
+        try:
+            self.refresh()
+        except (AuditError, SandboxError, PartyError) as error:
+            self._logger.warning("the directory could not be refreshed", error=str(error))
+
+    def start(self) -> None:
+        """Refresh in the background, now and every minute, until `close`."""
+        self._thread = threading.Thread(target=self._run, name="directory", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        self._try_refresh()
+        while not self._stop.wait(REFRESH_SECONDS):
+            self._try_refresh()
+
+    def close(self) -> None:
+        """End the background thread and close the channel to the regulator. Closing twice is allowed."""
+        self._stop.set()
+        self._dialler.close()
+        if self._thread is not None:
+            self._thread.join()

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from audit.errors import BadPassphraseError, BadSignatureError, MalformedError
 from audit.jcs import from_base64, to_base64
 from audit.names import KeyPurpose
+from audit.pkcs8 import encrypted_pem
 from audit.sealing import open_secret, seal_secret
 
 __all__ = [
@@ -157,13 +158,16 @@ class SigningKey:
         return self._key.sign(message).signature
 
     def to_pem(self, passphrase: bytes | None) -> bytes:
-        """PKCS#8 PEM (RFC 8410); with a passphrase, PKCS#8's own encryption (PBES2, AES-256)."""
-        protection: serialization.KeySerializationEncryption = serialization.NoEncryption()
-        if passphrase is not None:
-            protection = serialization.BestAvailableEncryption(passphrase)
-        return Ed25519PrivateKey.from_private_bytes(bytes(self._key)).private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, protection
-        )
+        """PKCS#8 PEM (RFC 8410), encrypted where there is a passphrase (`audit.pkcs8`).
+
+        Raises:
+            MalformedError: the passphrase is empty.
+        """
+        key = Ed25519PrivateKey.from_private_bytes(bytes(self._key))
+        kind, plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        if passphrase is None:
+            return key.private_bytes(serialization.Encoding.PEM, kind, plain)
+        return encrypted_pem(key.private_bytes(serialization.Encoding.DER, kind, plain), passphrase)
 
     @classmethod
     def from_pem(cls, name: str, pem: bytes, passphrase: bytes | None) -> "SigningKey":

@@ -64,7 +64,7 @@ def test_what_would_not_read_back_is_never_written() -> None:
         replace(samples.intent(Side.MERCHANT), price_micro=-1),
         replace(samples.intent(Side.MERCHANT), merchant="Shop"),
         replace(samples.aborted("east", Side.PROVIDER), reason="row 17 has wage 3000"),
-        replace(samples.aborted("east", Side.PROVIDER), released=1),
+        replace(samples.aborted("east", Side.PROVIDER), released=1),  # type: ignore[arg-type]
         replace(samples.aborted("east", Side.PROVIDER), party=""),
     ):
         with pytest.raises(MalformedError):

@@ -106,8 +106,8 @@ class PostgresRelation:
             digest = hashlib.sha256(b"unseen:relation:v1")
             digest.update(canonicalise(list(self._names)))
             cursor.execute(
-                f"SELECT CAST(json_build_array({fields}) AS text) AS line FROM {self._relation} "  # noqa: S608
-                'ORDER BY line COLLATE "C"'
+                f"SELECT line FROM (SELECT CAST(json_build_array({fields}) AS text) AS line "  # noqa: S608
+                f'FROM {self._relation}) AS lines ORDER BY line COLLATE "C"'
             )
             for batch in cursor.fetch_record_batch():
                 digest.update(_text_bytes(batch.column(0)))

@@ -1,0 +1,201 @@
+"""The SQL pass against a plain reading of the rules in Python."""
+
+from __future__ import annotations
+
+import csv
+import io
+import tempfile
+from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Context, Decimal
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sandbox.cells import CellPlan, CellTotals
+from sandbox.declaration import ColumnDeclaration, DatasetDeclaration, OnViolation
+from sandbox.errors import ContractError
+from sandbox.frame import ColumnType, Frame, FrameColumn
+from sandbox.request import DomainFilter, MeasureKind, RangeFilter
+from sandbox.source import open_source
+
+from .datasets import GRADE, PEOPLE, ROWS, declare, nonnull, plan, total
+
+WIDE = Context(prec=100)
+NUMBERS = st.one_of(
+    st.integers(-30, 130).map(str),
+    st.decimals(-30, 130, places=4).map(str),
+    st.sampled_from(["1e1", "2.5e-1", "+7", ".5", "5.", " 9 ", "1_0", "nan", "abc", "1e400", "0.004999", "-0.005", "9" * 40]),
+    st.none(),
+)
+CATEGORIES = st.sampled_from(["a", "b", "c", "z", " a", "A", None])
+ON_VIOLATION = st.sampled_from(["refuse", "exclude", "clip"])
+
+
+@dataclass(frozen=True)
+class Case:
+    toml: str
+    rows: list[tuple[str | None, str | None, str | None]]
+    frame: Frame
+    group_by: tuple[str, ...]
+    filters: tuple[DomainFilter | RangeFilter, ...]
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    decimals, more = draw(st.integers(0, 3)), draw(st.integers(0, 2))
+    nullable = [draw(st.booleans()) for _ in range(3)]
+    edges = sorted(draw(st.sets(st.integers(0, 100), min_size=2, max_size=5)))
+    unit = 10 ** (decimals + more)
+    toml = PEOPLE.split("[[column]]", maxsplit=1)[0]
+    for name, kind, extra, null in (
+        ("x", "decimal", f"decimals = {decimals}\nlo = 0\nhi = 100\nedges = {edges}\non_violation = '{draw(ON_VIOLATION)}'", nullable[0]),
+        ("n", "integer", f"lo = -10\nhi = 100\non_violation = '{draw(ON_VIOLATION)}'", nullable[1]),
+        ("k", "category", 'domain = ["a", "b", "c"]\non_violation = "exclude"', nullable[2]),
+    ):
+        uses = '["aggregate"]' if name == "n" else '["aggregate", "group_by", "filter"]'
+        toml += f"\n[[column]]\nname = '{name}'\ntype = '{kind}'\n{extra}\nnullable = {str(null).lower()}\nuses = {uses}\n{GRADE}"
+    frame = Frame(
+        (
+            FrameColumn("x", ColumnType.DECIMAL, "", decimals + more, 0, 100 * unit, (), tuple(e * unit for e in edges), True),
+            FrameColumn("n", ColumnType.INTEGER, "", 0, -10, draw(st.sampled_from([50, 100])), (), (), True),
+            FrameColumn("k", ColumnType.CATEGORY, "", 0, None, None, tuple(draw(st.permutations(["a", "b", "c", "d"]))[:3]), (), True),
+        )
+    )
+    ends = st.one_of(st.none(), st.sampled_from(frame.column("x").edges))
+    filters = draw(
+        st.lists(
+            st.one_of(
+                st.builds(RangeFilter, st.just("x"), ends, ends),
+                st.builds(DomainFilter, st.just("k"), st.sampled_from([("a",), ("b", "d"), ()])),
+            ),
+            max_size=2,
+            unique_by=lambda item: item.column,
+        )
+    )
+    rows = draw(st.lists(st.tuples(NUMBERS, NUMBERS, CATEGORIES), max_size=25))
+    return Case(toml, rows, frame, draw(st.sampled_from([(), ("x",), ("k",), ("k", "x")])), tuple(filters))
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(cases())
+def test_totals_are_those_of_a_plain_reading(case: Case) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        declaration = declare(folder, case.toml)
+        stream = io.StringIO()
+        csv.writer(stream, lineterminator="\n").writerows([("x", "n", "k"), *case.rows])
+        (folder / "people.csv").write_text(stream.getvalue())
+        wanted = plan(
+            frame=case.frame,
+            group_by=case.group_by,
+            filters=case.filters,
+            measures=(ROWS, total("x"), nonnull("n"), total("n"), nonnull("k")),
+        )
+        assert open_source(declaration, folder, {}).totals(wanted, declaration) == by_hand(wanted, declaration, case.rows)
+
+
+def by_hand(wanted: CellPlan, declaration: DatasetDeclaration, rows: list[tuple[str | None, ...]]) -> CellTotals:
+    totals = [[0] * len(wanted.measures) for _ in range(wanted.grid.size)]
+    counts = [[0] * len(wanted.measures) for _ in range(wanted.grid.size)]
+    excluded = 0
+    for row in rows:
+        values: dict[str, int | str | None] = {}
+        bad = False
+        for raw, name in zip(row, ("x", "n", "k"), strict=True):
+            value, violates = read(raw, declaration.column(name), wanted.frame.column(name))
+            values[name] = value
+            bad = bad or violates
+        if bad:
+            excluded += 1
+            continue
+        if not all(passes(values[item.column], item, wanted.frame) for item in wanted.filters):
+            continue
+        cell = 0
+        for column in wanted.grid.columns:
+            level = place(values[column.name], column)
+            cell = -1 if level is None or cell < 0 else cell * column.level_count + level
+        if cell < 0:
+            excluded += 1
+            continue
+        for index, measure in enumerate(wanted.measures):
+            value = 0 if measure.column is None else values[measure.column]
+            if value is not None:
+                counts[cell][index] += 1
+                totals[cell][index] += int(value) if measure.kind is MeasureKind.SUM else 1
+    return CellTotals(tuple(map(tuple, totals)), tuple(map(min, counts)), excluded)
+
+
+def read(raw: str | None, declared: ColumnDeclaration, frame: FrameColumn) -> tuple[int | str | None, bool]:
+    if raw is None:
+        return None, not declared.nullable
+    if declared.type is ColumnType.CATEGORY:
+        return raw, raw not in declared.domain
+    if raw in {"abc", "nan", "1_0", "1e400"}:
+        return None, True
+    number = Decimal(raw.strip())
+    if abs(number) >= Decimal(10) ** (38 - declared.decimals):
+        return None, True
+    if declared.type is ColumnType.INTEGER and (number != number.to_integral_value() or "e" in raw):
+        return None, True
+    scaled = int(number.scaleb(declared.decimals, WIDE).quantize(Decimal(1), ROUND_HALF_UP, WIDE))
+    assert declared.lo is not None
+    assert declared.hi is not None
+    if declared.on_violation is OnViolation.CLIP:
+        scaled = min(max(scaled, declared.lo), declared.hi)
+    scaled_up = scaled * 10 ** (frame.decimals - declared.decimals)
+    outside = not declared.lo <= scaled <= declared.hi or not (frame.lo or 0) <= scaled_up <= (frame.hi or 0)
+    return scaled_up, outside
+
+
+def passes(value: int | str | None, item: DomainFilter | RangeFilter, frame: Frame) -> bool:
+    if isinstance(item, DomainFilter):
+        return value in item.values
+    if not isinstance(value, int) or (item.lo is not None and value < item.lo):
+        return False
+    closed = item.hi == frame.column(item.column).edges[-1]
+    return item.hi is None or value < item.hi or (closed and value == item.hi)
+
+
+def place(value: int | str | None, column: FrameColumn) -> int | None:
+    for index, level in enumerate(column.levels):
+        if level.value is not None:
+            if value == level.value:
+                return index
+        elif isinstance(value, int) and level.lo is not None and level.hi is not None:
+            if level.lo <= value < level.hi or (level.closed and value == level.hi):
+                return index
+    return None
+
+
+def test_a_frame_finer_than_the_declaration_bins_between_its_steps(tmp_path: Path) -> None:
+    toml = PEOPLE.split("[[column]]", maxsplit=1)[0] + (
+        f'[[column]]\nname = "x"\ntype = "decimal"\ndecimals = 1\nlo = 0\nhi = 10\nedges = [0, 10]\nuses = ["group_by"]\n{GRADE}'
+    )
+    declaration = declare(tmp_path, toml)
+    (tmp_path / "people.csv").write_text("x\n0.4\n0.5\n0.6\n9.9\n")
+    frame = Frame((FrameColumn("x", ColumnType.DECIMAL, "", 2, 0, 1_000, (), (0, 45, 55, 985), False),))
+    found = open_source(declaration, tmp_path, {}).totals(plan(frame=frame, group_by=("x",)), declaration)
+    assert found == CellTotals(((1,), (1,), (1,)), (1, 1, 1), 1)
+
+
+def test_sums_beyond_64_bits_stay_exact(tmp_path: Path) -> None:
+    toml = PEOPLE.split("[[column]]", maxsplit=1)[0].replace('csv = "people.csv"', 'parquet = "p.parquet"') + (
+        f'[[column]]\nname = "x"\ntype = "integer"\nlo = 0\nhi = 999999999999999999\nuses = ["aggregate"]\n{GRADE}'
+    )
+    declaration = declare(tmp_path, toml)
+    pq.write_table(pa.table({"x": pa.array([10**18 - 1] * 50_000, pa.int64())}), tmp_path / "p.parquet")
+    frame = Frame((FrameColumn("x", ColumnType.INTEGER, "", 0, 0, 10**18 - 1, (), (), False),))
+    found = open_source(declaration, tmp_path, {}).totals(plan(frame=frame, measures=(total("x"),)), declaration)
+    assert found.totals == ((50_000 * (10**18 - 1),),)
+
+
+def test_grouping_by_a_number_without_edges_is_refused(tmp_path: Path) -> None:
+    declaration = declare(tmp_path, PEOPLE)
+    (tmp_path / "people.csv").write_text("wage,age,Sex code\n")
+    frame = Frame((FrameColumn("age", ColumnType.INTEGER, "years", 0, 0, 120, (), (), False),))
+    with pytest.raises(ContractError, match="no levels"):
+        open_source(declaration, tmp_path, {}).totals(plan(frame=frame, group_by=("age",)), declaration)

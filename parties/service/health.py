@@ -11,8 +11,8 @@ from audit.errors import AuditError
 from parties.errors import NotFoundError, PartyError
 from sandbox.errors import SandboxError
 
-Probe = Callable[[], None]
-"""Returns None while the party can serve, else raises one of the house's errors."""
+Probe = Callable[[], object]
+"""Returns while the party can serve, else raises one of the house's errors."""
 
 MAX_NAME: Final = 200
 

@@ -1,0 +1,123 @@
+"""The regulator, assembled: registry, contracts and their states, ledger, and the services that others reach them by."""
+
+from contextlib import ExitStack
+from typing import Final
+
+from unseen.v1 import contract_pb2_grpc, directory_pb2_grpc, ledger_pb2_grpc
+
+from audit.clock import Clock, SystemClock
+from audit.directory import Directory
+from audit.keys import KeyPurpose
+from audit.ledger import Ledger, LedgerIdentity
+from audit.names import Role
+from parties.channel import Dialler
+from parties.client.contracts import ContractClient
+from parties.denial_log import DenialLog
+from parties.entropy import SystemEntropy
+from parties.errors import HomeError
+from parties.home import Home
+from parties.ledger_reading import LedgerReading
+from parties.registry import Registry
+from parties.regulator_desk import RegulatorDesk
+from parties.repeating import Repeating
+from parties.server import PartyServer
+from parties.service.contract import ContractService
+from parties.service.directory import DirectoryService
+from parties.service.edge import Edge
+from parties.service.ledger import LedgerService
+from parties.telemetry import Logger, make_logger
+from sandbox.contract_book import ContractBook, ContractRecord
+from sandbox.contract_states import ContractAction
+from sandbox.invocation import Denial
+from sandbox.vault import Vault
+
+UPKEEP_SECONDS: Final = 2.0
+
+
+class Regulator:
+    """Implements `ServedParty`. Open one a home; it holds the ledger's lock until closed."""
+
+    def __init__(self, home: Home, clock: Clock, logger: Logger, resources: ExitStack) -> None:
+        self.home = home
+        self._clock = clock
+        self._resources = resources
+        identity = LedgerIdentity(home.name, home.role, home.config.party.legal_entity, home.origin)
+        key = home.signing_key(KeyPurpose.LOG)
+        self.ledger = resources.enter_context(Ledger.open(home.ledger_path, identity=identity, key=key, clock=clock))
+        vault = resources.enter_context(Vault.open(home.vault_path))
+        self._registry = Registry(home, self.ledger, clock)
+        self._denials = DenialLog(self.ledger, clock)
+        resources.callback(self._denials.close)
+        dialler = Dialler(home, self._registry.current)
+        resources.callback(dialler.close)
+        book = ContractBook(vault, self.ledger, home.name, Role.REGULATOR, clock, SystemEntropy())
+        self.desk = RegulatorDesk(
+            home.signing_key(KeyPurpose.MESSAGE), book, vault, self._registry.current, ContractClient(dialler), logger
+        )
+        self._upkeep = Repeating("upkeep", UPKEEP_SECONDS, self._keep_up, logger)
+
+    @classmethod
+    def open(cls, home: Home, *, clock: Clock | None = None, logger: Logger | None = None) -> "Regulator":
+        """Open the regulator's home: ledger and vault, both made at the first opening.
+
+        Raises:
+            HomeError: the home is another role's.
+            LedgerUnavailableError: another process has it open; go through its server.
+            PassphraseError: as `Home.signing_key`.
+        """
+        if home.role is not Role.REGULATOR:
+            raise HomeError(f"{home.path} is the home of a {home.role.value}; this needs the regulator's")
+        log = logger if logger is not None else make_logger(home.config.telemetry, home.name)
+        with ExitStack() as resources:
+            regulator = cls(home, clock if clock is not None else SystemClock(), log, resources)
+            regulator._resources = resources.pop_all()
+        return regulator
+
+    def directory(self) -> Directory:
+        """Return the newest directory; raises `StaleDirectoryError` if it has expired."""
+        return self._registry.current()
+
+    def enrol(self, request: bytes) -> bytes:
+        """Answer an enrolment request with a bundle; see `Registry.enrol`."""
+        return self._registry.enrol(request)
+
+    def decide(self, contract_id: str, action: ContractAction, reason: str) -> ContractRecord:
+        """Carry out the officials' decision on a contract; see `RegulatorDesk.decide`."""
+        return self.desk.decide(contract_id, action, reason)
+
+    def register(self, server: PartyServer) -> None:
+        """Add the regulator's services."""
+        edge = Edge(self.directory, self._clock, server.limits.page_size, self._denials.deny)
+        name = self.home.name
+        server.on_denied(lambda error, identity: self._denials.deny(error, Denial(identity)))
+        server.probe(self.directory)
+        server.probe(self.ledger.checkpoint)  # it writes whenever there is something new
+        server.add(
+            directory_pb2_grpc.add_DirectoryServiceServicer_to_server,
+            DirectoryService(self._registry, name, edge),
+            "unseen.v1.DirectoryService",
+        )
+        server.add(
+            contract_pb2_grpc.add_ContractServiceServicer_to_server,
+            ContractService(self.desk, name, edge),
+            "unseen.v1.ContractService",
+        )
+        server.add(
+            ledger_pb2_grpc.add_LedgerServiceServicer_to_server,
+            LedgerService(LedgerReading(self.ledger, name), edge),
+            "unseen.v1.LedgerService",
+        )
+
+    def _keep_up(self) -> None:
+        self._denials.sweep()
+        self._registry.renew()
+        self.desk.deliver()
+
+    def start(self) -> None:
+        """Begin the upkeep: denials of ended minutes, an expiring directory, decisions that providers have not got."""
+        self._upkeep.start()
+
+    def close(self) -> None:
+        """End the upkeep, close ledger and vault. Closing twice is allowed."""
+        self._upkeep.close()
+        self._resources.close()

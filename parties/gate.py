@@ -1,5 +1,7 @@
 """The gate before every service: identity, deadline, decoding, and the one place where exceptions become statuses."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 from typing import Any, Final, NoReturn
 
@@ -25,7 +27,7 @@ Behaviour = Callable[[Any, grpc.ServicerContext], Any]
 Decode = Callable[[bytes], Any] | None
 
 
-class Gate(grpc.ServerInterceptor[Any, Any]):
+class Gate(grpc.ServerInterceptor):  # type: ignore[type-arg]  # generic in its stubs alone
     """Wraps every handler, so that services raise our exceptions and never touch a status.
 
     In this order: the caller must be a party of the directory (UNKNOWN_PARTY, WRONG_ROLE), the call must carry a

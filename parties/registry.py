@@ -74,9 +74,7 @@ class Registry:
         with self._lock:
             data, directory = self._data, self._directory
         if self._clock.now_ms() >= directory.expires_at_ms:
-            raise StaleDirectoryError(
-                f"directory version {directory.version} has expired: is the regulator's clock right?"
-            )
+            raise StaleDirectoryError(f"directory version {directory.version} has expired: is the clock here right?")
         return data, directory
 
     def renew(self) -> None:

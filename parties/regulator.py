@@ -1,4 +1,4 @@
-"""The regulator, assembled: registry, contracts and their states, ledger, and the services that others reach them by."""
+"""The regulator, assembled: registry, contracts and their states, ledger, and the services that others reach."""
 
 from contextlib import ExitStack
 from typing import Final
@@ -83,7 +83,9 @@ class Regulator:
 
     def decide(self, contract_id: str, action: ContractAction, reason: str) -> ContractRecord:
         """Carry out the officials' decision on a contract; see `RegulatorDesk.decide`."""
-        return self.desk.decide(contract_id, action, reason)
+        record = self.desk.decide(contract_id, action, reason)
+        self.desk.deliver()
+        return record
 
     def register(self, server: PartyServer) -> None:
         """Add the regulator's services."""

@@ -41,6 +41,7 @@ class RegulatorDesk:
         self._directory = directory
         self._contracts = contracts
         self._logger = logger
+        self._waiting: set[str] = set()
 
     def apply(self, envelope: bytes, peer: PeerIdentity) -> ContractRecord:
         """Take in a contract that needs the regulator's countersignature, from its merchant."""
@@ -63,9 +64,9 @@ class RegulatorDesk:
         return self._book.activate(self._from_merchant(envelope, peer), self._directory())
 
     def decide(self, contract_id: str, action: ContractAction, reason: str) -> ContractRecord:
-        """Carry out the officials' decision: countersign (APPROVE), or sign and log an action and push it to providers.
+        """Carry out the officials' decision: countersign (APPROVE), or sign and log an action.
 
-        A provider that cannot be reached now gets it later (`deliver`); until then its lease bounds how long it goes on.
+        `deliver` pushes it to the providers; until one has got it, its lease bounds how long it goes on.
         """
         if action is ContractAction.APPROVE:
             return self._book.approve(contract_id, self._key, self._directory())
@@ -73,7 +74,6 @@ class RegulatorDesk:
         envelope = record.actions[-1]
         for provider in record.contract.providers:
             self._vault.put(VaultKind.OUTBOX, f"{_ACTION}{envelope.digest}/{provider}", envelope.encode())
-        self.deliver()
         return record
 
     def submit_action(self, envelope: bytes, peer: PeerIdentity) -> ContractRecord:
@@ -98,8 +98,11 @@ class RegulatorDesk:
             except DeniedError as error:  # it never held the contract, or has ended it itself
                 self._logger.info("a provider took no action", provider=provider, reason=error.reason.value)
             except (SandboxError, PartyError) as error:
-                self._logger.warning("a decision waits for a provider", provider=provider, error=str(error))
+                if key not in self._waiting:
+                    self._logger.warning("a decision waits for a provider", provider=provider, error=str(error))
+                self._waiting.add(key)
                 continue
+            self._waiting.discard(key)
             self._vault.delete(VaultKind.OUTBOX, key)
 
     def _from_merchant(self, envelope: bytes, peer: PeerIdentity) -> Envelope:

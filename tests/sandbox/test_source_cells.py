@@ -28,7 +28,9 @@ WIDE = Context(prec=100)
 NUMBERS = st.one_of(
     st.integers(-30, 130).map(str),
     st.decimals(-30, 130, places=4).map(str),
-    st.sampled_from(["1e1", "2.5e-1", "+7", ".5", "5.", " 9 ", "1_0", "nan", "abc", "1e400", "0.004999", "-0.005", "9" * 40]),
+    st.sampled_from(
+        ["1e1", "2.5e-1", "+7", ".5", "5.", " 9 ", "1_0", "nan", "abc", "1e400", "0.004999", "-0.005", "9" * 40]
+    ),
     st.none(),
 )
 CATEGORIES = st.sampled_from(["a", "b", "c", "z", " a", "A", None])
@@ -52,17 +54,35 @@ def cases(draw: st.DrawFn) -> Case:
     unit = 10 ** (decimals + more)
     toml = PEOPLE.split("[[column]]", maxsplit=1)[0]
     for name, kind, extra, null in (
-        ("x", "decimal", f"decimals = {decimals}\nlo = 0\nhi = 100\nedges = {edges}\non_violation = '{draw(ON_VIOLATION)}'", nullable[0]),
+        (
+            "x",
+            "decimal",
+            f"decimals = {decimals}\nlo = 0\nhi = 100\nedges = {edges}\non_violation = '{draw(ON_VIOLATION)}'",
+            nullable[0],
+        ),
         ("n", "integer", f"lo = -10\nhi = 100\non_violation = '{draw(ON_VIOLATION)}'", nullable[1]),
         ("k", "category", 'domain = ["a", "b", "c"]\non_violation = "exclude"', nullable[2]),
     ):
         uses = '["aggregate"]' if name == "n" else '["aggregate", "group_by", "filter"]'
-        toml += f"\n[[column]]\nname = '{name}'\ntype = '{kind}'\n{extra}\nnullable = {str(null).lower()}\nuses = {uses}\n{GRADE}"
+        toml += f"\n[[column]]\nname = '{name}'\ntype = '{kind}'\n{extra}\nuses = {uses}\n{GRADE}"
+        toml += f"nullable = {str(null).lower()}\n"
     frame = Frame(
         (
-            FrameColumn("x", ColumnType.DECIMAL, "", decimals + more, 0, 100 * unit, (), tuple(e * unit for e in edges), True),
+            FrameColumn(
+                "x", ColumnType.DECIMAL, "", decimals + more, 0, 100 * unit, (), tuple(e * unit for e in edges), True
+            ),
             FrameColumn("n", ColumnType.INTEGER, "", 0, -10, draw(st.sampled_from([50, 100])), (), (), True),
-            FrameColumn("k", ColumnType.CATEGORY, "", 0, None, None, tuple(draw(st.permutations(["a", "b", "c", "d"]))[:3]), (), True),
+            FrameColumn(
+                "k",
+                ColumnType.CATEGORY,
+                "",
+                0,
+                None,
+                None,
+                tuple(draw(st.permutations(["a", "b", "c", "d"]))[:3]),
+                (),
+                True,
+            ),
         )
     )
     ends = st.one_of(st.none(), st.sampled_from(frame.column("x").edges))
@@ -95,7 +115,9 @@ def test_totals_are_those_of_a_plain_reading(case: Case) -> None:
             filters=case.filters,
             measures=(ROWS, total("x"), nonnull("n"), total("n"), nonnull("k")),
         )
-        assert open_source(declaration, folder, {}).totals(wanted, declaration) == by_hand(wanted, declaration, case.rows)
+        assert open_source(declaration, folder, {}).totals(wanted, declaration) == by_hand(
+            wanted, declaration, case.rows
+        )
 
 
 def by_hand(wanted: CellPlan, declaration: DatasetDeclaration, rows: list[tuple[str | None, ...]]) -> CellTotals:
@@ -165,15 +187,15 @@ def place(value: int | str | None, column: FrameColumn) -> int | None:
         if level.value is not None:
             if value == level.value:
                 return index
-        elif isinstance(value, int) and level.lo is not None and level.hi is not None:
-            if level.lo <= value < level.hi or (level.closed and value == level.hi):
-                return index
+        elif isinstance(value, int) and (level.lo or 0) <= value < (level.hi or 0) + level.closed:
+            return index
     return None
 
 
 def test_a_frame_finer_than_the_declaration_bins_between_its_steps(tmp_path: Path) -> None:
     toml = PEOPLE.split("[[column]]", maxsplit=1)[0] + (
-        f'[[column]]\nname = "x"\ntype = "decimal"\ndecimals = 1\nlo = 0\nhi = 10\nedges = [0, 10]\nuses = ["group_by"]\n{GRADE}'
+        '[[column]]\nname = "x"\ntype = "decimal"\ndecimals = 1\nlo = 0\nhi = 10\nedges = [0, 10]\n'
+        f'uses = ["group_by"]\n{GRADE}'
     )
     declaration = declare(tmp_path, toml)
     (tmp_path / "people.csv").write_text("x\n0.4\n0.5\n0.6\n9.9\n")

@@ -19,7 +19,6 @@ from .datasets import (
     PEOPLE,
     PERSONS,
     ROWS,
-    SEX_COLUMN,
     WAGE_COLUMN,
     nonnull,
     plan,
@@ -94,7 +93,9 @@ def test_values_outside_the_frame_lie_in_no_cell(tmp_path: Path) -> None:
 
 def test_logical_names_are_mapped_to_declared_ones(tmp_path: Path) -> None:
     pay = FrameColumn("pay", ColumnType.DECIMAL, "CNY", 2, 0, 100_000, (), (), nullable=True)
-    assert totals(tmp_path, frame=Frame((pay,)), mapping={"pay": "wage"}, measures=(total("pay"),)).totals == ((106_075,),)
+    assert totals(tmp_path, frame=Frame((pay,)), mapping={"pay": "wage"}, measures=(total("pay"),)).totals == (
+        (106_075,),
+    )
 
 
 def test_a_frame_with_fewer_decimals_than_declared_is_refused(tmp_path: Path) -> None:
@@ -137,7 +138,13 @@ def test_parquet_integers_decimals_and_booleans_are_read_exactly(tmp_path: Path)
         }
     )
     pq.write_table(table, tmp_path / "p.parquet")
-    frame = Frame((WAGE_COLUMN, AGE_COLUMN, FrameColumn("sex", ColumnType.CATEGORY, "", 0, None, None, ("true", "false"), (), False)))
+    frame = Frame(
+        (
+            WAGE_COLUMN,
+            AGE_COLUMN,
+            FrameColumn("sex", ColumnType.CATEGORY, "", 0, None, None, ("true", "false"), (), False),
+        )
+    )
     found = open_source(declaration, tmp_path, {}).totals(
         plan(frame=frame, group_by=("sex",), measures=(ROWS, total("age"), total("wage"))), declaration
     )
@@ -147,7 +154,9 @@ def test_parquet_integers_decimals_and_booleans_are_read_exactly(tmp_path: Path)
 def test_the_check_names_column_rule_and_count_and_never_a_value(tmp_path: Path) -> None:
     canary = "CANARY-8461"
     csv = CSV + f"5000.77,40,{canary},7\n{canary},,f,7\n-1,41.5,f,7\n"
-    declaration = write(tmp_path, toml=PEOPLE.replace('update_cycle = "yearly"\n', 'update_cycle = "yearly"\n' + PERSONS), csv=csv)
+    declaration = write(
+        tmp_path, toml=PEOPLE.replace('update_cycle = "yearly"\n', 'update_cycle = "yearly"\n' + PERSONS), csv=csv
+    )
     found = open_source(declaration, tmp_path, {}).check(declaration)
     assert {(item.column, item.kind, item.rows, item.severity) for item in found} == {
         ("wage", ViolationKind.UNREADABLE, 1, Severity.REFUSES),
@@ -281,8 +290,7 @@ def test_the_connection_reaches_nothing_but_the_declared_files(tmp_path: Path) -
 
 
 def test_hostile_names_and_values_stay_data(tmp_path: Path) -> None:
-    toml = PEOPLE.replace('"Sex code"', '\'x" ; DROP TABLE t; --\'').replace('["f", "m"]', "[\"f') OR 1=1 --\", \"m\"]")
+    toml = PEOPLE.replace('"Sex code"', "'x\" ; DROP TABLE t; --'").replace('["f", "m"]', '["f\') OR 1=1 --", "m"]')
     csv = CSV.replace("Sex code", '"x"" ; DROP TABLE t; --"').replace(",f,", ",f') OR 1=1 --,")
     column = FrameColumn("sex", ColumnType.CATEGORY, "", 0, None, None, ("f') OR 1=1 --", "m"), (), nullable=False)
     assert totals(tmp_path, toml, csv, frame=Frame((column,)), group_by=("sex",)).totals == ((3,), (3,))
-

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from audit.canonical import Fields
+from audit.errors import MalformedError
+from sandbox.cells import CellTotals
+from sandbox.errors import ContractError, DenialReason, DeniedError
+from sandbox.release import OwnTotals, ReleaseMode, ReleasePolicy, gate, withheld_cells
+
+POLICY = ReleasePolicy(ReleaseMode.EXACT, min_group_size=10)
+
+
+@given(st.lists(st.integers(0, 30)), st.integers(1, 20))
+def test_cells_below_the_minimum_group_size_are_withheld(support: list[int], minimum: int) -> None:
+    policy = ReleasePolicy(ReleaseMode.EXACT, minimum)
+    assert withheld_cells(support, policy) == tuple(rows < minimum for rows in support)
+
+
+def test_an_empty_cell_is_always_withheld() -> None:
+    assert withheld_cells((0, 1), ReleasePolicy(ReleaseMode.EXACT, 1)) == (True, False)
+
+
+def test_the_gate_goes_by_the_least_supported_measure() -> None:
+    totals = CellTotals(((50, 9, 900), (50, 10, 900)), (9, 10), 0)
+    assert gate(totals, POLICY) == (True, False)
+
+
+def test_exact_totals_of_a_dp_dataset_pass_no_gate() -> None:
+    with pytest.raises(DeniedError) as caught:
+        gate(CellTotals(((50,),), (50,), 0), ReleasePolicy(ReleaseMode.DP, 1))
+    assert (caught.value.reason, caught.value.clause) == (DenialReason.OPERATION_NOT_PERMITTED, "release.mode")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"min_group_size": 0},
+        {"min_contributors": 0},
+        {"overlap_k": -1},
+        {"dominance_percent": 0},
+        {"dominance_percent": 101},
+    ],
+)
+def test_a_policy_out_of_range_is_refused(wrong: dict[str, int]) -> None:
+    with pytest.raises(ContractError, match=next(iter(wrong))):
+        ReleasePolicy(**{"mode": ReleaseMode.EXACT, "min_group_size": 1, **wrong})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dominance", [None, 80])
+def test_a_policy_comes_back_as_it_was_signed(dominance: int | None) -> None:
+    policy = ReleasePolicy(ReleaseMode.DP, 5, 3, OwnTotals.PUBLIC, dominance, 7)
+    assert ReleasePolicy.from_json(Fields(policy.to_json())) == policy
+
+
+def test_an_unknown_rule_is_refused_rather_than_ignored() -> None:
+    with pytest.raises(MalformedError, match="unknown"):
+        ReleasePolicy.from_json(Fields({**POLICY.to_json(), "k_anonymity": 5}))

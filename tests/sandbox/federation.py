@@ -11,6 +11,7 @@ from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
+from audit.commitment import encode_openings
 from audit.directory import Directory
 from audit.entry import Entry, decode_entry
 from audit.envelope import Envelope
@@ -39,7 +40,7 @@ from sandbox.request import (
 )
 from sandbox.session_aggregate import AggregateSessions
 from sandbox.session_computing import ComputingSessions
-from sandbox.session_merchant import MerchantCall, MerchantSession
+from sandbox.session_merchant import MerchantCall, MerchantResult, MerchantSession
 from sandbox.source import Source, open_source
 from sandbox.vault import Vault
 from tests.sandbox.survey import (
@@ -68,6 +69,8 @@ from tests.sandbox.survey import (
     signing_key,
     write_csv,
 )
+
+KEY_BYTES = PublicKeyBytes(paillier_key().public_key.modulus_bytes, paillier_key().public_key.scheme.value)
 
 
 @dataclass
@@ -161,6 +164,12 @@ class Provider:
         self.ledger.close()
         self.vault.close()
 
+    def restart(self) -> None:
+        """Die without a word, come back, and recover."""
+        self.stop()
+        self.start()
+        self.computing.recover()
+
     def sign(self, envelope: Envelope) -> Envelope:
         """What the official does: look at it, and sign."""
         self.book.receive(envelope, self.federation.directory)
@@ -191,6 +200,13 @@ class Provider:
             now_ms=self.federation.clock.now_ms(),
             grpc_deadline_ms=deadline_ms,
         )
+
+    def authorised(self, call: MerchantCall) -> Authorised:
+        """The call as this provider authorises it, come the way it comes to it."""
+        computing = call.parsed.request.computing_party
+        leg, sender = (Leg.DIRECT, MERCHANT) if computing == self.name else (Leg.FORWARDED, computing)
+        peer = identity(self.federation.directory.party(sender))
+        return self.authorise(signed_bytes(call), KEY_BYTES, peer, leg, call.parsed.request.deadline_ms)
 
     def aggregate(
         self, peer: PeerIdentity, signed: SignedBytes, key: PublicKeyBytes, deadline_ms: int
@@ -369,6 +385,10 @@ class Federation:
         self.contract = self._contract(tuple(names))
         self.contract_id = self._put_in_force()
 
+    def run(self, **changes: Any) -> MerchantResult:
+        """One aggregate from end to end."""
+        return self.merchant.session.run(self.merchant.call(**changes), paillier_key())
+
     @property
     def computing(self) -> Provider:
         return self.providers[self.contract.computing_party]
@@ -449,6 +469,10 @@ class Federation:
         for provider in self.providers.values():
             provider.activate(envelope, status)
         return envelope.digest
+
+
+def signed_bytes(call: MerchantCall) -> SignedBytes:
+    return SignedBytes(call.parsed.envelope.encode(), encode_openings(call.openings))
 
 
 def entries(ledger: Ledger) -> list[Entry]:

@@ -62,6 +62,9 @@ def recover(store: Store, folds: Sequence[Fold], *, key: VerifyingKey, origin: s
         LedgerUnavailableError: the storage fails.
     """
     head = store.head()
+    bounds = store.bounds()
+    if bounds is not None and (bounds[0] < 0 or bounds[1] >= head.size):
+        raise LedgerDamagedError(f"entries from {bounds[0]} to {bounds[1]} are stored, {head.size} recorded: verify it")
     for fold in folds:
         fold.reset()
     start = Chain() if folds else _last_seal(store, head.size)
@@ -97,11 +100,9 @@ def _read(store: StoreReader, start: Chain, size: int, folds: Sequence[Fold]) ->
     """The chain over all entries, and whether the stored leaf hashes are those of the entries read."""
     chain = start.copy()
     tile, tile_index, agree = b"", -1, True
-    for index, data in store.entries(start.size, size + 1):
-        if index != chain.size or index == size:
-            raise LedgerDamagedError(
-                f"an entry is missing or added at index {min(index, chain.size)}: verify the ledger"
-            )
+    for index, data in store.entries(start.size, size):
+        if index != chain.size:
+            raise LedgerDamagedError(f"entry {chain.size} is missing: verify the ledger")
         leaf = leaf_hash(data)
         chain.append(leaf)
         if index // TILE_WIDTH != tile_index:
@@ -135,6 +136,10 @@ def _signed(checkpoint: StoredCheckpoint | None, size: int, key: VerifyingKey, o
         raise LedgerDamagedError(
             f"the last stored checkpoint is not this log's ({error}): verify the ledger"
         ) from error
+    if signed.size != checkpoint.size:
+        raise LedgerDamagedError(
+            f"the checkpoint over {signed.size} entries is stored as one over {checkpoint.size}: verify the ledger"
+        )
     if signed.size > size:
         raise LedgerDamagedError(
             f"a checkpoint over {signed.size} entries was signed, but {size} are here: the ledger was cut or restored"

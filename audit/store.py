@@ -59,6 +59,10 @@ class StoreReader(Protocol):
         """(index, bytes) of the stored entries with start <= index < end, by index; gaps are left out."""
         ...
 
+    def bounds(self) -> tuple[int, int] | None:
+        """The smallest and the largest index stored, None without entries."""
+        ...
+
     def tile(self, level: int, index: int) -> bytes:
         """A tile's hashes so far, empty where there is none."""
         ...

@@ -110,6 +110,7 @@ class OwnCheckpoints:
         self._seen = checkpoint
         agrees = checkpoint.root == root
         if twice or (agrees and self._suspect is not None):
+            self._suspect = None
             raise VerificationFailedError(
                 Damage.FORKED, self.agreed, f"the log's key signed two histories up to {checkpoint.size} entries"
             )

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from audit.entry import DirectoryAccepted, Entry, Side
+from audit.errors import Damage
 from audit.ledger import Draft, Fold, Ledger, LedgerConfig, LedgerIdentity
 from audit.names import KeyPurpose, Role
+from audit.verify import Report
 from tests.audit.samples import AT_MS, ack, digest, outcome, signing_key
 
 LOG_KEY = signing_key("east", KeyPurpose.LOG)
@@ -85,3 +87,8 @@ def entry_bytes(path: Path, index: int) -> bytes:
     (data,) = connection.execute("SELECT bytes FROM entries WHERE idx = ?", (index,)).fetchone()
     connection.close()
     return bytes(data)
+
+
+def finding(report: Report) -> tuple[Damage | None, int | None]:
+    assert report.verified == (report.damage is None)
+    return report.damage, report.index

@@ -8,31 +8,27 @@ from pathlib import Path
 import pytest
 
 from audit.chain import Chain
-from audit.checkpoint import Checkpoint, Note, sign_checkpoint, verify_checkpoint
-from audit.directory import Directory, KeyRecord, KeyStatus
-from audit.entry import Aborted, Entry, Side, encode_entry
+from audit.checkpoint import verify_checkpoint
+from audit.entry import encode_entry
 from audit.errors import Damage, VerificationImpossibleError
-from audit.ledger import Draft, Ledger, LedgerConfig, LedgerIdentity, open_reader
-from audit.names import KeyPurpose, Role
+from audit.ledger import LedgerConfig, open_reader
 from audit.tiles import TileEdge
 from audit.tree import leaf_hash
-from audit.verify import Report, verify_database
+from audit.verify import verify_database
 from tests.audit.ledgers import (
     LOG_KEY,
     ORIGIN,
-    SteppingClock,
+    QUIET,
     append_many,
     edit,
     entry,
     entry_bytes,
+    finding,
     make,
-    make_with_receipts,
     open_ledger,
 )
-from tests.audit.samples import AT_MS, ack, directory, outcome, party_record, signing_key
 
 SIGNING_OFTEN = LedgerConfig(seal_entries=50, checkpoint_entries=20, flush_entries=1, checkpoint_idle_ms=10**9)
-PLAIN = LedgerConfig(seal_entries=10**9, checkpoint_entries=10**9, checkpoint_idle_ms=10**9)
 
 SHIFT_DOWN = (
     "UPDATE entries SET idx = -idx WHERE idx > {at}",
@@ -47,11 +43,6 @@ SHIFT_UP = (
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "ledger.db"
-
-
-def finding(report: Report) -> tuple[Damage | None, int | None]:
-    assert report.verified == (report.damage is None)
-    return report.damage, report.index
 
 
 def shifted(statements: tuple[str, ...], at: int) -> list[str]:
@@ -197,7 +188,7 @@ def test_a_truncated_ledger_is_found(path: Path, at: int) -> None:
 
 
 def test_truncation_is_found_by_the_signed_checkpoints_alone(path: Path) -> None:
-    make(path, 100, config=PLAIN)
+    make(path, 100, config=QUIET)
     rederive(path, entries=all_entries(path)[:60])
     assert finding(verify_database(path)) == (Damage.TRUNCATED, 60)
 
@@ -222,7 +213,7 @@ def test_a_rewrite_is_found_by_the_seals_alone(path: Path) -> None:
 
 
 def test_a_rewrite_that_forgot_the_chain_head_is_found(path: Path) -> None:
-    make(path, 30, config=PLAIN)
+    make(path, 30, config=QUIET)
     edit(path, "DELETE FROM checkpoints", "UPDATE meta SET value = hex(zeroblob(32)) WHERE name = 'chain'")
     assert finding(verify_database(path)) == (Damage.REWRITTEN, 0)
 
@@ -240,7 +231,7 @@ def test_a_rewrite_that_forgot_the_chain_head_is_found(path: Path) -> None:
 def test_bytes_that_are_no_entry_of_this_ledger_are_found_whatever_was_made_to_fit(
     path: Path, change: Callable[[list[bytes]], None]
 ) -> None:
-    make(path, 20, config=PLAIN)
+    make(path, 20, config=QUIET)
     entries = all_entries(path)
     change(entries)
     rederive(path, entries=entries)
@@ -249,197 +240,9 @@ def test_bytes_that_are_no_entry_of_this_ledger_are_found_whatever_was_made_to_f
 
 
 def test_a_ledger_without_its_genesis_is_altered_at_its_start(path: Path) -> None:
-    make(path, 20, config=PLAIN)
+    make(path, 20, config=QUIET)
     rederive(path, entries=all_entries(path)[1:])
     assert finding(verify_database(path)) == (Damage.ALTERED, 0)
-
-
-# --- signatures ---------------------------------------------------------------------------------------------
-
-
-def test_a_checkpoint_with_a_wrong_signature_is_found(path: Path) -> None:
-    note = make(path, 30, config=PLAIN)
-    for position in range(0, len(note), 11):
-        changed = bytearray(note)
-        changed[position] ^= 1
-        edit(path, "UPDATE checkpoints SET note = ?", parameters=[bytes(changed)])
-        assert finding(verify_database(path)) == (Damage.BAD_SIGNATURE, 30)
-
-
-def test_a_checkpoint_signed_by_another_key_is_found(path: Path) -> None:
-    checkpoint = verify_checkpoint(make(path, 30, config=PLAIN), LOG_KEY.verifying_key, origin=ORIGIN)
-    forged = sign_checkpoint(checkpoint, signing_key("east", KeyPurpose.LOG, 1))
-    edit(path, "UPDATE checkpoints SET note = ?", parameters=[forged])
-    assert finding(verify_database(path)) == (Damage.BAD_SIGNATURE, 30)
-
-
-def test_a_checkpoint_stored_under_another_size_is_found(path: Path) -> None:
-    make(path, 30, config=PLAIN)
-    edit(path, "UPDATE checkpoints SET size = 12")
-    assert verify_database(path).damage is Damage.ALTERED
-
-
-def test_receipts_verify_with_the_directory(path: Path) -> None:
-    make_with_receipts(path, 3)
-    assert finding(verify_database(path, directory=directory())) == (None, None)
-
-
-def bad_provider_signature() -> Entry:
-    good = outcome(Side.PROVIDER)
-    other = outcome(Side.PROVIDER, number=1).receipt.signatures
-    return replace(good, receipt=replace(good.receipt, signatures=other))
-
-
-def bad_request_signature() -> Entry:
-    good = outcome(Side.PROVIDER)
-    other = outcome(Side.PROVIDER, number=1).request.signatures
-    return replace(good, request=replace(good.request, signatures=other))
-
-
-def bad_merchant_signature() -> Entry:
-    return replace(ack(Side.PROVIDER), signature=ack(Side.PROVIDER, number=1).signature)
-
-
-def provider_signs_for_the_merchant() -> Entry:
-    good = ack(Side.PROVIDER)
-    east = next(line for line in outcome(Side.PROVIDER).receipt.signatures)
-    return replace(good, signature=east)
-
-
-@pytest.mark.parametrize(
-    "forged",
-    [bad_provider_signature(), bad_request_signature(), bad_merchant_signature(), provider_signs_for_the_merchant()],
-)
-def test_a_wrong_signature_inside_an_entry_is_found(path: Path, forged: Entry) -> None:
-    with open_ledger(path) as ledger:
-        ledger.append(Draft(entry(1)))
-        good = (outcome(Side.PROVIDER), ack(Side.PROVIDER))
-        for each in good:
-            ledger.append(Draft(forged if type(each) is type(forged) else each))
-    at = 2 if isinstance(forged, type(good[0])) else 3
-    assert finding(verify_database(path, directory=directory())) == (Damage.BAD_SIGNATURE, at)
-    assert verify_database(path).verified, "without the directory nobody's message key is known"
-
-
-def test_an_entry_that_contradicts_its_own_receipt_is_found(path: Path) -> None:
-    with open_ledger(path) as ledger:
-        ledger.append(Draft(replace(outcome(Side.PROVIDER), price_micro=1)))
-    assert finding(verify_database(path)) == (Damage.ALTERED, 1)
-
-
-def test_an_acknowledgement_of_nothing_is_found(path: Path) -> None:
-    with open_ledger(path) as ledger:
-        ledger.append(Draft(outcome(Side.PROVIDER)))
-        ledger.append(Draft(ack(Side.PROVIDER, number=1)))
-    assert finding(verify_database(path)) == (Damage.BAD_SIGNATURE, 2)
-
-
-def test_a_log_key_that_the_directory_does_not_list_is_found(path: Path) -> None:
-    make(path, 3)
-    other = directory_with_east_keys((KeyPurpose.LOG, 1, KeyStatus.ACTIVE), (KeyPurpose.MESSAGE, 0, KeyStatus.ACTIVE))
-    assert finding(verify_database(path, directory=other)) == (Damage.BAD_SIGNATURE, 0)
-
-
-def test_signatures_by_keys_revoked_since_are_counted(path: Path) -> None:
-    make_with_receipts(path, 2)
-    revoked = directory_with_east_keys(
-        (KeyPurpose.LOG, 0, KeyStatus.ACTIVE),
-        (KeyPurpose.MESSAGE, 0, KeyStatus.REVOKED),
-        (KeyPurpose.MESSAGE, 1, KeyStatus.ACTIVE),
-    )
-    report = verify_database(path, directory=revoked)
-    assert (report.verified, report.revoked_signatures) == (True, 2)
-
-
-def directory_with_east_keys(*keys: tuple[KeyPurpose, int, KeyStatus]) -> Directory:
-    records = tuple(
-        KeyRecord(
-            purpose,
-            signing_key("east", purpose, generation).verifying_key,
-            status,
-            AT_MS,
-            None if status is KeyStatus.ACTIVE else AT_MS + 1,
-        )
-        for purpose, generation, status in keys
-    )
-    whole = directory()
-    others = tuple(party for party in whole.parties if party.name != "east")
-    return replace(whole, parties=(party_record("east", records), *others))
-
-
-# --- outside checkpoints ------------------------------------------------------------------------------------
-
-
-def test_outside_checkpoints_that_agree_anchor_the_ledger(path: Path) -> None:
-    early = make(path, 40)
-    late = make(path, 40, first=40)
-    cosigned = Note.decode(late).sign(signing_key("watch", KeyPurpose.WITNESS)).encode()
-    report = verify_database(path, anchors=[cosigned, early])
-    assert (report.verified, report.anchored) == (True, True)
-
-
-def test_a_whole_rewrite_by_the_keys_owner_is_seen_with_an_outside_checkpoint_only(path: Path) -> None:
-    witnessed = make(path, 40)
-    path.unlink()
-    make(path, 60, first=1)
-    assert verify_database(path).verified
-    report = verify_database(path, anchors=[witnessed])
-    assert (finding(report), report.anchored) == ((Damage.REWRITTEN, 0), False)
-
-
-def test_a_fork_after_a_witnessed_prefix_is_seen(path: Path) -> None:
-    early = make(path, 40)
-    copy = path.read_bytes()
-    witnessed = make(path, 10, first=40)
-    path.write_bytes(copy)
-    make(path, 20, first=70)
-    assert verify_database(path, anchors=[early]).anchored
-    assert finding(verify_database(path, anchors=[early, witnessed])) == (Damage.FORKED, 41)
-
-
-def test_two_outside_checkpoints_that_contradict_each_other_show_a_fork(path: Path) -> None:
-    make(path, 5)
-    notes = [sign_checkpoint(Checkpoint(ORIGIN, 3, bytes([number]) * 32), LOG_KEY) for number in (1, 2)]
-    assert verify_database(path, anchors=notes).damage is Damage.FORKED
-
-
-def test_two_histories_under_the_logs_own_key_show_a_fork(path: Path) -> None:
-    make(path, 30, config=PLAIN)
-    make(path, 10, first=30, config=PLAIN)
-    other = sign_checkpoint(Checkpoint(ORIGIN, 31, bytes(32)), LOG_KEY)
-    edit(path, "UPDATE checkpoints SET note = ? WHERE size = 31", parameters=[other])
-    assert finding(verify_database(path)) == (Damage.FORKED, 0)
-
-
-def test_a_ledger_cut_back_behind_an_outside_checkpoint_is_truncated(path: Path) -> None:
-    make(path, 40)
-    copy = path.read_bytes()
-    witnessed = make(path, 10, first=40)
-    path.write_bytes(copy)
-    assert verify_database(path).verified
-    assert finding(verify_database(path, anchors=[witnessed])) == (Damage.TRUNCATED, 41)
-
-
-def test_a_ledger_under_a_new_key_is_a_rewrite(path: Path) -> None:
-    make(path, 4)
-    foreign = sign_checkpoint(Checkpoint(ORIGIN, 3, bytes(32)), signing_key("east", KeyPurpose.LOG, 1))
-    assert finding(verify_database(path, anchors=[foreign])) == (Damage.REWRITTEN, 0)
-
-
-@pytest.mark.parametrize("anchor", [b"", b"junk", sign_checkpoint(Checkpoint("other/log", 1, bytes(32)), LOG_KEY)])
-def test_an_outside_checkpoint_that_is_none_of_this_log_makes_verification_impossible(
-    path: Path, anchor: bytes
-) -> None:
-    make(path, 4)
-    with pytest.raises(VerificationImpossibleError):
-        verify_database(path, anchors=[anchor])
-
-
-def test_a_damaged_outside_checkpoint_makes_verification_impossible(path: Path) -> None:
-    note = bytearray(make(path, 4))
-    note[-5] ^= 4
-    with pytest.raises(VerificationImpossibleError):
-        verify_database(path, anchors=[bytes(note)])
 
 
 # --- the file itself ----------------------------------------------------------------------------------------
@@ -490,19 +293,3 @@ def test_missing_or_changed_tiles_are_found(path: Path) -> None:
         edit(path, harm)
         assert verify_database(path).damage in (Damage.ALTERED, Damage.TRUNCATED)
         path.write_bytes(copy)
-
-
-def test_a_merchants_ledger_needs_both_signatures(path: Path) -> None:
-    key = signing_key("shop", KeyPurpose.LOG)
-    shop = LedgerIdentity("shop", Role.MERCHANT, "LEGAL-SHOP", key.name)
-    lone = replace(outcome(Side.MERCHANT), receipt=outcome(Side.PROVIDER).receipt)
-    for each, expected in ((outcome(Side.MERCHANT), None), (lone, Damage.BAD_SIGNATURE)):
-        path.unlink(missing_ok=True)
-        with Ledger.open(path, identity=shop, key=key, clock=SteppingClock()) as ledger:
-            ledger.append(Draft(each))
-            ledger.append(Draft(ack(Side.MERCHANT)))
-            ledger.append(
-                Draft(Aborted(party="shop", at_ms=AT_MS, side=Side.MERCHANT, call=each.call, contract=each.contract,
-                              reason="deadline", released=True))
-            )  # fmt: skip
-        assert verify_database(path, directory=directory()).damage is expected

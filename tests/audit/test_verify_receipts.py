@@ -1,0 +1,131 @@
+"""The verifier and the signatures inside entries, held against the regulator's directory."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from audit.directory import Directory, KeyRecord, KeyStatus
+from audit.entry import Aborted, Entry, Side
+from audit.errors import Damage
+from audit.ledger import Draft, Ledger, LedgerIdentity
+from audit.names import KeyPurpose, Role
+from audit.verify import verify_database
+from tests.audit.ledgers import (
+    SteppingClock,
+    entry,
+    finding,
+    make,
+    make_with_receipts,
+    open_ledger,
+)
+from tests.audit.samples import AT_MS, ack, directory, outcome, party_record, signing_key
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ledger.db"
+
+
+def test_receipts_verify_with_the_directory(path: Path) -> None:
+    make_with_receipts(path, 3)
+    assert finding(verify_database(path, directory=directory())) == (None, None)
+
+
+def bad_provider_signature() -> Entry:
+    good = outcome(Side.PROVIDER)
+    other = outcome(Side.PROVIDER, number=1).receipt.signatures
+    return replace(good, receipt=replace(good.receipt, signatures=other))
+
+
+def bad_request_signature() -> Entry:
+    good = outcome(Side.PROVIDER)
+    other = outcome(Side.PROVIDER, number=1).request.signatures
+    return replace(good, request=replace(good.request, signatures=other))
+
+
+def bad_merchant_signature() -> Entry:
+    return replace(ack(Side.PROVIDER), signature=ack(Side.PROVIDER, number=1).signature)
+
+
+def provider_signs_for_the_merchant() -> Entry:
+    good = ack(Side.PROVIDER)
+    east = next(line for line in outcome(Side.PROVIDER).receipt.signatures)
+    return replace(good, signature=east)
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [bad_provider_signature(), bad_request_signature(), bad_merchant_signature(), provider_signs_for_the_merchant()],
+)
+def test_a_wrong_signature_inside_an_entry_is_found(path: Path, forged: Entry) -> None:
+    with open_ledger(path) as ledger:
+        ledger.append(Draft(entry(1)))
+        good = (outcome(Side.PROVIDER), ack(Side.PROVIDER))
+        for each in good:
+            ledger.append(Draft(forged if type(each) is type(forged) else each))
+    at = 2 if isinstance(forged, type(good[0])) else 3
+    assert finding(verify_database(path, directory=directory())) == (Damage.BAD_SIGNATURE, at)
+    assert verify_database(path).verified, "without the directory nobody's message key is known"
+
+
+def test_an_entry_that_contradicts_its_own_receipt_is_found(path: Path) -> None:
+    with open_ledger(path) as ledger:
+        ledger.append(Draft(replace(outcome(Side.PROVIDER), price_micro=1)))
+    assert finding(verify_database(path)) == (Damage.ALTERED, 1)
+
+
+def test_an_acknowledgement_of_nothing_is_found(path: Path) -> None:
+    with open_ledger(path) as ledger:
+        ledger.append(Draft(outcome(Side.PROVIDER)))
+        ledger.append(Draft(ack(Side.PROVIDER, number=1)))
+    assert finding(verify_database(path)) == (Damage.BAD_SIGNATURE, 2)
+
+
+def test_a_log_key_that_the_directory_does_not_list_is_found(path: Path) -> None:
+    make(path, 3)
+    other = directory_with_east_keys((KeyPurpose.LOG, 1, KeyStatus.ACTIVE), (KeyPurpose.MESSAGE, 0, KeyStatus.ACTIVE))
+    assert finding(verify_database(path, directory=other)) == (Damage.BAD_SIGNATURE, 0)
+
+
+def test_signatures_by_keys_revoked_since_are_counted(path: Path) -> None:
+    make_with_receipts(path, 2)
+    revoked = directory_with_east_keys(
+        (KeyPurpose.LOG, 0, KeyStatus.ACTIVE),
+        (KeyPurpose.MESSAGE, 0, KeyStatus.REVOKED),
+        (KeyPurpose.MESSAGE, 1, KeyStatus.ACTIVE),
+    )
+    report = verify_database(path, directory=revoked)
+    assert (report.verified, report.revoked_signatures) == (True, 2)
+
+
+def directory_with_east_keys(*keys: tuple[KeyPurpose, int, KeyStatus]) -> Directory:
+    records = tuple(
+        KeyRecord(
+            purpose,
+            signing_key("east", purpose, generation).verifying_key,
+            status,
+            AT_MS,
+            None if status is KeyStatus.ACTIVE else AT_MS + 1,
+        )
+        for purpose, generation, status in keys
+    )
+    whole = directory()
+    others = tuple(party for party in whole.parties if party.name != "east")
+    return replace(whole, parties=(party_record("east", records), *others))
+
+
+def test_a_merchants_ledger_needs_both_signatures(path: Path) -> None:
+    key = signing_key("shop", KeyPurpose.LOG)
+    shop = LedgerIdentity("shop", Role.MERCHANT, "LEGAL-SHOP", key.name)
+    lone = replace(outcome(Side.MERCHANT), receipt=outcome(Side.PROVIDER).receipt)
+    for each, expected in ((outcome(Side.MERCHANT), None), (lone, Damage.BAD_SIGNATURE)):
+        path.unlink(missing_ok=True)
+        with Ledger.open(path, identity=shop, key=key, clock=SteppingClock()) as ledger:
+            ledger.append(Draft(each))
+            ledger.append(Draft(ack(Side.MERCHANT)))
+            ledger.append(
+                Draft(Aborted(party="shop", at_ms=AT_MS, side=Side.MERCHANT, call=each.call, contract=each.contract,
+                              reason="deadline", released=True))
+            )  # fmt: skip
+        assert verify_database(path, directory=directory()).damage is expected

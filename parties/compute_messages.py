@@ -10,12 +10,13 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+from unseen.v1 import compute_pb2
+
 from audit.envelope import MAX_ENVELOPE_BYTES
 from sandbox.errors import DenialReason, DeniedError
 from sandbox.ports import AckResult, AnswerMessage, OfferMessage, PartMessage, PublicKeyBytes, SignedBytes
 from sandbox.request import MAX_CELLS, MAX_OPENINGS_BYTES, MAX_PARTICIPANTS, MAX_REQUEST_BYTES
 from sandbox.roster import MAX_OFFER_BYTES, MAX_ROSTER_BYTES, SALT_BYTES
-from unseen.v1 import compute_pb2
 
 MAX_MODULUS_BYTES: Final = 2048
 """A Paillier modulus of 16,384 bits."""

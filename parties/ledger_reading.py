@@ -8,7 +8,7 @@ from typing import Final
 
 from audit.checkpoint import Checkpoint, Note
 from audit.directory import Role
-from audit.entry import Intent, Outcome, decode_entry
+from audit.entry import Outcome, decode_entry
 from audit.ledger import Ledger
 from audit.receipt import read_receipt
 from parties.errors import NotFoundError
@@ -23,7 +23,7 @@ BATCH_BYTES: Final = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class ProvedEntry:
-    """One entry, its place, the RFC 6962 inclusion proof in the tree of `size`, and the checkpoint to hold it against."""
+    """One entry, its place, its RFC 6962 inclusion proof in the tree of `size`, and a checkpoint to hold it against."""
 
     index: int
     size: int

@@ -35,7 +35,8 @@ def read_query(frame: Frame, statistics: Sequence[str], by: Sequence[str], where
     `statistics` are `count`, `count(column)`, `sum(column)` or `mean(column)`. `where` is either a mapping - a category
     column to a value or several, a number column to a pair (lo, hi) of declared edges, None for an open end, meaning
     lo <= x < hi, or x <= hi at the last edge - or a sequence of conditions such as `education>=12`, `education<16`,
-    `education<=18` (the last edge), `parttime=no`, `smsa=yes,no`. Whether the contract permits the query is for the providers to say.
+    `education<=18` (the last edge), `parttime=no`, `smsa=yes,no`.
+    Whether the contract permits the query is for the providers to say.
 
     Raises:
         UsageError: something cannot be read, or names no column of the contract.
@@ -123,8 +124,8 @@ def _narrow(bounds: _Range, column: FrameColumn, operator: str, text: str) -> No
         bounds.hi = edge
     else:
         raise UsageError(
-            f"{column.name}{operator}{text}: write {column.name}>=LO and {column.name}<HI ({column.name}<=HI at the last "
-            "edge), each at most once"
+            f"{column.name}{operator}{text}: write {column.name}>=LO and {column.name}<HI "
+            f"({column.name}<=HI at the last edge), each at most once"
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
@@ -12,6 +12,7 @@ import pandas as pd
 
 from audit.envelope import Envelope
 from audit.receipt import ReceiptPayload
+from audit.tariff import format_micro
 from sandbox.frame import Frame
 from sandbox.request import AggregateQuery, Measure, MeasureKind, Statistic, StatisticKind
 
@@ -153,6 +154,6 @@ def _values(statistic: Statistic, frame: Frame, index: Mapping[Measure, int], ce
     return pd.array(values, dtype="float64")
 
 
-def amount(micro: Sequence[int]) -> Decimal:
-    """Return a sum of micro-units as a decimal of the currency's unit."""
-    return Decimal(sum(micro)) / MICRO
+def amount(micro: int) -> Decimal:
+    """Return micro-units as a decimal of the currency's unit, with six decimals."""
+    return Decimal(format_micro(micro))

@@ -1,14 +1,16 @@
 """The catalogue service: signed descriptions out, and nothing that depends on a row."""
 
+# ruff: noqa: N802  (gRPC calls the methods by their names on the wire)
+
 from __future__ import annotations
 
 from typing import Final
 
 import grpc
+from unseen.v1 import catalogue_pb2, catalogue_pb2_grpc
 
 from parties.provider_datasets import ServedDatasets
 from parties.service.edge import Edge
-from unseen.v1 import catalogue_pb2, catalogue_pb2_grpc
 
 MAX_REFERENCE: Final = 300
 

@@ -1,8 +1,11 @@
 """The compute service: bounded reading, the caller's identity and deadline, and on to the provider's compute room."""
 
+# ruff: noqa: N802  (gRPC calls the methods by their names on the wire)
+
 from __future__ import annotations
 
 import grpc
+from unseen.v1 import compute_pb2, compute_pb2_grpc
 
 from audit.envelope import MAX_ENVELOPE_BYTES
 from parties import compute_messages as wire
@@ -10,7 +13,6 @@ from parties.provider_compute import ComputeRoom
 from parties.service.edge import Edge
 from sandbox.request import MAX_PARTICIPANTS
 from sandbox.roster import MAX_OFFER_BYTES, MAX_ROSTER_BYTES
-from unseen.v1 import compute_pb2, compute_pb2_grpc
 
 
 class ComputeService(compute_pb2_grpc.ComputeServiceServicer):

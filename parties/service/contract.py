@@ -1,10 +1,13 @@
 """The contract service, the same for a provider and the regulator: what is behind it is a `ContractDesk`."""
 
+# ruff: noqa: N802  (gRPC calls the methods by their names on the wire)
+
 from __future__ import annotations
 
 from typing import Final
 
 import grpc
+from unseen.v1 import contract_pb2, contract_pb2_grpc
 
 from parties.compute_messages import bounded, digest
 from parties.desk import ContractDesk
@@ -14,12 +17,11 @@ from sandbox.contract import MAX_CONTRACT_BYTES
 from sandbox.contract_book import ContractRecord
 from sandbox.contract_states import ContractAction, ContractState
 from sandbox.errors import DenialReason, DeniedError
-from unseen.v1 import contract_pb2, contract_pb2_grpc
 
 MAX_REASON: Final = 500
 MAX_ACTION_BYTES: Final = 16 * 1024
 
-STATES: Final = {state: contract_pb2.ContractState.Value(f"CONTRACT_STATE_{state.value}") for state in ContractState}
+STATES: Final = {state: contract_pb2.ContractState.Value(f"CONTRACT_STATE_{state.name}") for state in ContractState}
 """How each state is written on the wire."""
 DECISIONS: Final = {
     contract_pb2.DECISION_APPROVE: ContractAction.APPROVE,

@@ -1,4 +1,4 @@
-"""What every service does at its edge: who calls, until when they wait, which refusals are logged, how lists are paged."""
+"""What every service does at its edge: who calls, until when, which refusals are recorded, how lists are paged."""
 
 from __future__ import annotations
 

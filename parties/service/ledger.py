@@ -1,17 +1,19 @@
 """The ledger service: checkpoints and proofs to counterparties, entries to the regulator."""
 
+# ruff: noqa: N802  (gRPC calls the methods by their names on the wire)
+
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Final
 
 import grpc
+from unseen.v1 import ledger_pb2, ledger_pb2_grpc
 
 from parties.compute_messages import digest
 from parties.ledger_reading import LedgerReading
 from parties.service.edge import Edge
 from sandbox.errors import DenialReason, DeniedError
-from unseen.v1 import ledger_pb2, ledger_pb2_grpc
 
 _MAX_SIZE: Final = 2**63 - 1
 

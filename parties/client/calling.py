@@ -1,0 +1,162 @@
+"""A merchant's calls: signed, sent, fetched again when the line breaks, and turned into results."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Final
+
+from audit.commitment import decode_openings
+from parties.client.contracts import ContractClient
+from parties.client.merchant_contracts import MerchantContracts
+from parties.client.result import (
+    MICRO,
+    AggregateResult,
+    Receipt,
+    ReleasedCells,
+    amount,
+    exact_measures,
+    tabulate,
+    units_of_statistics,
+)
+from parties.errors import CertificateRefusedError
+from protocols.paillier_key import PrivateKey
+from sandbox.contract_record import ContractRecord
+from sandbox.errors import DenialReason, DeniedError, PeerUnavailableError, VaultError
+from sandbox.invocation import AbortReason
+from sandbox.invocation_merchant import REQUEST, MerchantInvocation, SentCall
+from sandbox.ports import AckResult, PartyContext, Progress
+from sandbox.request import (
+    MAX_OPENINGS_BYTES,
+    AggregateQuery,
+    RequestTerms,
+    build_request,
+    parse_request,
+    sign_request,
+)
+from sandbox.session_merchant import MerchantCall, MerchantResult, MerchantSession
+from sandbox.vault import VaultKind
+
+RETRY_SECONDS: Final = 1.0
+FIRST_ATTEMPT: Final = 1
+ASKING: Final = "asking"
+"""The stage of `Progress` from sending a request to its answer."""
+
+
+class MerchantCalling:
+    """One merchant's calls, over its session."""
+
+    def __init__(
+        self,
+        context: PartyContext,
+        invocation: MerchantInvocation,
+        session: MerchantSession,
+        contracts: ContractClient,
+        progress: Progress,
+    ) -> None:
+        self._context = context
+        self._invocation = invocation
+        self._session = session
+        self._contracts = contracts
+        self._progress = progress
+
+    @property
+    def open_calls(self) -> int:
+        """How many calls were sent and neither answered nor given up."""
+        return len(self._invocation.open_calls())
+
+    def flush(self) -> AckResult:
+        """Send the acknowledgements that are due."""
+        return self._session.flush_acknowledgements()
+
+    def ask(self, record: ContractRecord, query: AggregateQuery, key: PrivateKey, timeout_ms: int) -> AggregateResult:
+        """Sign and send one request, and return its result; see `Merchant.aggregate`."""
+        contract = record.contract
+        self._contracts.get(contract.computing_party, record.contract_id)  # is it there? nothing is recorded before
+        now_ms = self._context.clock.now_ms()
+        terms = RequestTerms(
+            contract=record.contract_id,
+            merchant=self._context.name,
+            participants=contract.providers,
+            computing_party=contract.computing_party,
+            attempt=FIRST_ATTEMPT,
+            issued_at_ms=now_ms,
+            deadline_ms=now_ms + timeout_ms,
+        )
+        request, openings = build_request(terms, query, contract.purpose, key.public_key, self._context.entropy)
+        envelope = sign_request(request, self._context.key)
+        call = MerchantCall.of(parse_request(envelope.encode()), openings, contract)
+        self._progress.advance(ASKING, 0, 1)
+        result = self._run(call, key)
+        self._progress.advance(ASKING, 1, 1)
+        return _result(record, call, result)
+
+    def resume(self, contracts: MerchantContracts, key: Callable[[], PrivateKey]) -> tuple[AggregateResult, ...]:
+        """Fetch the answers of unfinished calls; those that have none, and are past their deadline, are given up."""
+        results = []
+        for sent in self._invocation.open_calls():
+            record = contracts.find(sent.contract)
+            call = self._load(sent, record)
+            try:
+                results.append(_result(record, call, self._session.resume(call, key())))
+            except (DeniedError, PeerUnavailableError):
+                continue
+        return tuple(results)
+
+    def _run(self, call: MerchantCall, key: PrivateKey) -> MerchantResult:
+        computing_party, deadline_ms = call.parsed.request.computing_party, call.parsed.request.deadline_ms
+        try:
+            return self._session.run(call, key)
+        except CertificateRefusedError:
+            self._invocation.abort(call.parsed.call, AbortReason.PEER_UNAVAILABLE)  # nothing was sent
+            raise
+        except PeerUnavailableError as error:
+            if error.party != computing_party:
+                raise
+            return self._fetch(call, key, deadline_ms, error)
+
+    def _fetch(
+        self, call: MerchantCall, key: PrivateKey, deadline_ms: int, lost: PeerUnavailableError
+    ) -> MerchantResult:
+        """The line broke after the request may have been sent: fetch the stored answer until the deadline."""
+        while self._context.clock.now_ms() < deadline_ms:
+            time.sleep(RETRY_SECONDS)
+            try:
+                return self._session.resume(call, key)
+            except PeerUnavailableError:
+                continue
+            except DeniedError as error:
+                if error.reason is not DenialReason.STALE:
+                    raise
+        self._invocation.abort(call.parsed.call, AbortReason.EXPIRED)
+        raise lost
+
+    def _load(self, sent: SentCall, record: ContractRecord) -> MerchantCall:
+        vault = self._context.vault
+        envelope = vault.get(VaultKind.MESSAGE, f"{REQUEST}/{sent.call}")
+        openings = vault.get(VaultKind.OPENINGS, f"{sent.call}/{REQUEST}")
+        if envelope is None or openings is None:
+            raise VaultError(f"the vault lacks the request of call {sent.call[:16]}: restore it from the backup")
+        return MerchantCall.of(parse_request(envelope), decode_openings(openings, MAX_OPENINGS_BYTES), record.contract)
+
+
+def _result(record: ContractRecord, call: MerchantCall, result: MerchantResult) -> AggregateResult:
+    frame, query = record.contract.frame, call.query
+    cells = ReleasedCells(result.totals, result.contributors)
+    return AggregateResult(
+        frame=tabulate(query, frame, cells),
+        exact=exact_measures(query, frame, cells),
+        units=units_of_statistics(query, frame),
+        call=result.call,
+        contract=record.contract_id,
+        providers=record.contract.providers,
+        receipts=tuple(
+            Receipt(envelope.digest, payload, envelope)
+            for envelope, payload in zip(result.receipts, result.payloads, strict=True)
+        ),
+        price=amount(result.price_micro),
+        currency=result.currency,
+        epsilon=Decimal(sum(payload.units.micro_epsilon for payload in result.payloads)) / MICRO,
+        withheld=result.contributors.count(0),
+    )

@@ -75,7 +75,7 @@ class Vault:
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             if version not in (0, _SCHEMA_VERSION):
                 raise VaultError(
-                    f"{path} is a vault of version {version}; this release reads {_SCHEMA_VERSION}: update"
+                    f"{path} is a vault of version {version}; this release reads {_SCHEMA_VERSION}: update unseen"
                 )
             connection.execute(_SCHEMA)
             if version == 0:

@@ -56,6 +56,29 @@ def ledger(path: Path) -> Iterator[Ledger]:
         yield ledger
 
 
+class HoldError(Exception):
+    """What the guard of `one_batch` raises."""
+
+
+@contextmanager
+def one_batch(ledger: Ledger) -> Iterator[None]:
+    """Whatever is submitted inside waits in the queue, and is then taken as one batch."""
+    release, held = threading.Event(), threading.Event()
+
+    def hold() -> Draft:
+        held.set()
+        release.wait(10)
+        raise HoldError
+
+    with ThreadPoolExecutor(1) as pool:
+        holding = pool.submit(ledger.append, hold)
+        held.wait(10)
+        yield
+        time.sleep(0.2)
+        release.set()
+        assert isinstance(holding.exception(), HoldError)
+
+
 def root_at(ledger: Ledger, size: int) -> bytes:
     return root_of([leaf_hash(data) for data in ledger.read(0, size)])
 
@@ -101,7 +124,9 @@ def test_of_many_who_take_one_key_at_once_one_succeeds(ledger: Ledger) -> None:
         return True
 
     with ThreadPoolExecutor(32) as pool:
-        assert sum(pool.map(attempt, range(64))) == 1
+        with one_batch(ledger):
+            taken = pool.map(attempt, range(64))
+        assert sum(taken) == 1
     assert ledger.size == 2
 
 
@@ -125,7 +150,9 @@ def test_a_guard_sees_every_earlier_draft_of_its_own_batch(path: Path) -> None:
         return True
 
     with open_ledger(path, folds=[fold]) as ledger, ThreadPoolExecutor(40) as pool:
-        assert sum(pool.map(attempt, range(200))) == 50
+        with one_batch(ledger):
+            admitted = pool.map(attempt, range(200))
+        assert sum(admitted) == 50
         assert fold.seen == list(range(1, 51))
         assert ledger.size == 51
 
@@ -427,7 +454,8 @@ def test_a_full_disk_fails_every_caller_of_the_batch(path: Path) -> None:
     with open_ledger(path) as ledger:
         append_many(ledger, range(3))
         with no_file_larger_than((path.parent / "ledger.db-wal").stat().st_size), ThreadPoolExecutor(8) as pool:
-            futures = [pool.submit(ledger.append, Draft(entry(number), ("one key",))) for number in range(8)]
+            with one_batch(ledger):
+                futures = [pool.submit(ledger.append, Draft(entry(number), ("one key",))) for number in range(8)]
             errors = [future.exception() for future in futures]
         assert all(isinstance(error, LedgerUnavailableError) for error in errors)
         assert ledger.append(Draft(entry(9), ("one key",))).index == 4

@@ -26,7 +26,7 @@ from audit.directory import KeyPurpose, KeyStatus, Role
 from audit.errors import CommitmentMismatchError, LimitExceededError, MalformedError, UnknownPartyError
 from audit.tariff import price
 from protocols.aggregate import AggregateLayout
-from protocols.errors import BadModulusError, LayoutError
+from protocols.errors import BadModulusError
 from protocols.paillier_checks import check_public_key
 from protocols.paillier_key import PublicKey
 from sandbox.authorise_columns import read_permitted_query
@@ -288,14 +288,15 @@ def _verify_grade(query: AggregateQuery, record: ContractRecord, context: Author
 def _usable_layout(
     contract: Contract, query: AggregateQuery, key: PublicKey, limits: AuthoriseLimits
 ) -> AggregateLayout:
-    """The key is fit for use and wide enough; part of check 2, but last, since it costs the most."""
+    """The key is fit for use; part of check 2, but last, since it costs the most.
+
+    The widest slot that a frame allows has 99 bits, so that every permitted modulus is wide enough.
+    """
     try:
         check_public_key(key, minimum_bits=limits.minimum_modulus_bits)
-        return plan_aggregate(contract, query, key.bits)
     except BadModulusError as error:
         raise DeniedError(DenialReason.BAD_MODULUS, "authorise.key", str(error), 2) from error
-    except LayoutError as error:
-        raise DeniedError(DenialReason.TOO_LARGE, "authorise.key", str(error), 2) from error
+    return plan_aggregate(contract, query, key.bits)
 
 
 def _numbered(check: int, verify: Callable[[], _T]) -> _T:

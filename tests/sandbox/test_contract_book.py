@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,17 @@ def test_a_contract_without_its_merchants_signature_is_not_taken_in(homes: Homes
     assert (error.value.reason, error.value.clause) == (R.BAD_SIGNATURE, "signatures.shop")
     assert home.book.all() == ()
     assert transitions(home) == []
+
+
+def test_a_forged_approval_neither_counts_nor_poisons_the_true_one(homes: Homes) -> None:
+    home = homes("shop")
+    home.book.receive(first("south", "east"), directory())
+    true = next(line for line in signed_by().signatures if line.keyid.startswith("north."))
+    lines = tuple(replace(line, signature=bytes(64)) if line == true else line for line in signed_by().signatures)
+    with pytest.raises(DeniedError) as error:
+        home.book.receive(replace(signed_by(), signatures=lines), directory())
+    assert (error.value.reason, error.value.clause) == (R.BAD_SIGNATURE, "signatures.north")
+    assert home.book.receive(first("north"), directory()).state is S.APPROVED
 
 
 def test_an_important_contract_is_not_put_in_force_without_the_regulator(homes: Homes) -> None:

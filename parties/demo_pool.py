@@ -47,12 +47,13 @@ def pooled_cells(frame: pd.DataFrame, *, min_group_size: int, min_contributors: 
         band=frame["education"].map(education_label), cents=(frame["wage"] * 100).round().astype("int64")
     )
     grouped = table.groupby(["band", "ethnicity", "parttime", "region"], sort=False)["cents"].agg(["sum", "size"])
+    sums = {key: (int(cents), int(rows)) for key, cents, rows in grouped.itertuples(name=None)}
     cells = []
     for band in bands:
         for ethnicity in CATEGORIES["ethnicity"]:
             for parttime in CATEGORIES["parttime"]:
                 own = [
-                    (int(grouped.at[key, "sum"]), int(grouped.at[key, "size"])) if key in grouped.index else (0, 0)
+                    sums.get(key, (0, 0))
                     for key in ((band, ethnicity, parttime, region) for region in CATEGORIES["region"])
                 ]
                 cells.append(_cell((band, ethnicity, parttime), own, min_group_size, min_contributors))
@@ -66,10 +67,8 @@ def _cell(
     withholding = sum(0 < rows < min_group_size for _, rows in own)
     if len(given) < min_contributors:
         return PooledCell(labels, 0, 0, 0, withholding)
-    return PooledCell(
-        labels, sum(cents for cents, _ in given), sum(rows for _, rows in given), len(given), withholding
-    )
+    return PooledCell(labels, sum(cents for cents, _ in given), sum(rows for _, rows in given), len(given), withholding)
 
 
 def _lower_edge(label: str) -> int:
-    return int(label[1:].split(",")[0])
+    return int(label[1:].split(",", maxsplit=1)[0])

@@ -130,7 +130,9 @@ class ServedParty:
         self.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.stop()
 
 
@@ -156,7 +158,7 @@ class Postgres:
             import pgserver  # noqa: PLC0415 - optional
         except ImportError:
             return None
-        return cls(cast(_PostgresServer, pgserver.get_server(folder, cleanup_mode="stop")))
+        return cls(cast("_PostgresServer", pgserver.get_server(folder, cleanup_mode="stop")))
 
     def load(self, frame: pd.DataFrame) -> Mapping[str, str]:
         """Create the table with `frame`'s rows and return the environment that the bureau's server needs."""

@@ -7,7 +7,7 @@ INTERNAL and nothing else: its text may stem from rows.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final, cast
@@ -80,6 +80,14 @@ class MissingExtraError(PartyError):
     def __init__(self, package: str, *, extra: str, purpose: str) -> None:
         super().__init__(f"{package} is not installed and {purpose} needs it: run pip install 'unseen[{extra}]'")
         self.package = package
+
+
+class DemoFailedError(PartyError):
+    """The demo ran, and something that it claims does not hold."""
+
+    def __init__(self, failures: Sequence[str]) -> None:
+        super().__init__(f"the demo does not hold what it claims: not true that {'; nor that '.join(failures)}")
+        self.failures = tuple(failures)
 
 
 class Culprit(Enum):

@@ -15,7 +15,7 @@ from parties.identity import require_role
 from parties.provider_datasets import ServedDatasets
 from parties.telemetry import Logger
 from sandbox.authorise import PeerIdentity
-from sandbox.contract import MAX_CONTRACT_BYTES, parse_contract
+from sandbox.contract import MAX_CONTRACT_BYTES, Contract, parse_contract
 from sandbox.contract_actions import MAX_ACTION_BYTES, parse_action
 from sandbox.contract_book import ContractBook, ContractRecord
 from sandbox.contract_checks import check_fit
@@ -56,9 +56,11 @@ class ProviderDesk:
 
     def apply(self, envelope: bytes, peer: PeerIdentity) -> ContractRecord:
         """Take in a contract that `peer`, its merchant, has signed."""
-        contract = self._from_merchant(envelope, peer)
-        self._meet(parse_contract(contract).parties)
-        return self._book.receive(contract, self._feed.current())
+        signed = self._from_merchant(envelope, peer)
+        contract = parse_contract(signed)
+        self._meet(contract.parties)
+        self._verify_fit(contract)
+        return self._book.receive(signed, self._feed.current())
 
     def get(self, contract_id: str, peer: PeerIdentity) -> ContractRecord:
         """Return one contract that `peer` is a party of."""
@@ -84,10 +86,7 @@ class ProviderDesk:
     def decide(self, contract_id: str, action: ContractAction, reason: str) -> ContractRecord:
         """Carry out the officials' decision: sign, log, keep, and tell the regulator of whatever ends a contract."""
         if action is ContractAction.APPROVE:
-            contract = self._book.get(contract_id).contract
-            binding = contract.datasets.get(self._place.party)
-            if binding is not None:
-                check_fit(contract, self._datasets.describe(binding.dataset), self._place.party)
+            self._verify_fit(self._book.get(contract_id).contract)
             return self._book.approve(contract_id, self._place.key, self._feed.current())
         record = self._book.decide(contract_id, action, reason, self._place.key)
         action_envelope = record.actions[-1]
@@ -134,6 +133,16 @@ class ProviderDesk:
             detail = f"{peer.party} brings a contract of {merchant}; its merchant brings it"
             raise DeniedError(DenialReason.IDENTITY_MISMATCH, "merchant", detail)
         return decoded
+
+    def _verify_fit(self, contract: Contract) -> None:
+        """Refuse what this provider's declarations do not allow: when applied for, so that the merchant hears it at
+        once, and again when approved, since declarations may have changed in between.
+        """
+        binding = contract.datasets.get(self._place.party)
+        if binding is None:
+            detail = f"{self._place.party} is no provider of this contract"
+            raise DeniedError(DenialReason.PARTICIPANT_SET_MISMATCH, "providers", detail)
+        check_fit(contract, self._datasets.describe(binding.dataset), self._place.party)
 
     def _meet(self, parties: frozenset[str]) -> None:
         """Look for a newer directory if the one at hand does not list somebody."""

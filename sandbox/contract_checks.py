@@ -238,12 +238,13 @@ def _check_column(column: FrameColumn, declared: ColumnDescription) -> None:
 
 
 def _check_uses(uses: frozenset[Use], column: FrameColumn, declared: ColumnDescription) -> None:
+    # First, since no permission mends it.
+    if uses & GROUPING_USES:
+        check_grouping(column, declared)
     refused = sorted(use.value for use in uses - declared.uses)
     if refused:
         detail = f"the provider does not permit {', '.join(refused)}"
         raise DeniedError(DenialReason.COLUMN_NOT_PERMITTED, f"uses.{column.name}", detail)
-    if uses & GROUPING_USES:
-        check_grouping(column, declared)
 
 
 def _check_release(contract: Contract, own: ReleasePolicy) -> None:

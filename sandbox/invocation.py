@@ -99,15 +99,22 @@ class Invocation:
         return self._context.vault.get(VaultKind.MESSAGE, f"{name}/{call}")
 
     def enter(self, authorised: Authorised) -> Grant:
-        """Take the call: INTENT is durable on return.
+        """Take the call: INTENT is durable on return, and the openings of its commitments are kept.
 
         Raises:
             DeniedError: as `Admission.take`.
-            LedgerError, VaultError: nothing could be recorded, nothing is taken.
+            LedgerError: nothing could be recorded, nothing is taken.
+            VaultError: the openings could not be kept; the call is given back.
         """
-        self._context.vault.put(VaultKind.OPENINGS, f"{authorised.call}/request", encode_openings(authorised.openings))
         nonce = self._context.entropy.token(NONCE_BYTES).hex()
-        return self._admission.take(self._ledger, authorised, nonce, self._context.clock)
+        grant = self._admission.take(self._ledger, authorised, nonce, self._context.clock)
+        try:
+            # After the take, so that refused requests leave nothing behind.
+            self._context.vault.put(VaultKind.OPENINGS, f"{grant.call}/request", encode_openings(authorised.openings))
+        except VaultError:
+            self.abort(grant.call, AbortReason.OTHER)
+            raise
+        return grant
 
     def complete(self, grant: Grant, release: Release, messages: Callable[[Envelope], Mapping[str, bytes]]) -> Envelope:
         """Issue the receipt, store what leaves, and record OUTCOME; only after this has returned may the part leave.

@@ -29,6 +29,7 @@ from sandbox.errors import (
     DeniedError,
     PeerMisbehavedError,
     PeerUnavailableError,
+    VaultError,
 )
 from sandbox.invocation import ANSWER, AbortReason, Invocation
 from sandbox.ports import (
@@ -184,7 +185,9 @@ class ComputingSessions:
             peer: partial(self._peers.offer, peer, signed, key, request.deadline_ms)
             for peer in self._others(request.participants)
         }
-        messages = self._finish(self._start(tasks), request.deadline_ms) | {self._context.name: own_offer}
+        messages = self._finish(authorised.call, self._start(tasks), request.deadline_ms) | {
+            self._context.name: own_offer
+        }
         expected = self._round(authorised)
         digests: dict[str, str] = {}
         withheld: list[Bitmap] = []
@@ -219,7 +222,7 @@ class ComputingSessions:
         }
         started = self._start(tasks)
         prepared = self._own.prepare(call, joined.offers, joined.roster)
-        messages = self._finish(started, request.deadline_ms)
+        messages = self._finish(call, started, request.deadline_ms)
         terms = ReceiptTerms(call, request, authorised.contract, authorised.layout.ciphertexts)
         parts = [prepared.ciphertexts, *(self._read_part(peer, messages[peer], authorised) for peer in messages)]
         receipts = {
@@ -258,12 +261,14 @@ class ComputingSessions:
     def _start(self, tasks: Mapping[str, Callable[[], T]]) -> dict[str, Future[T]]:
         return {party: self._threads.submit(task) for party, task in tasks.items()}
 
-    def _finish(self, futures: Mapping[str, Future[T]], deadline_ms: int) -> dict[str, T]:
+    def _finish(self, call: str, futures: Mapping[str, Future[T]], deadline_ms: int) -> dict[str, T]:
         """Wait for all answers, or for the first failure; one that has not come by the deadline is a failure."""
         left = max(0, deadline_ms - self._context.clock.now_ms()) / 1000 + GRACE_S
         done, late = wait(futures.values(), timeout=left, return_when=FIRST_EXCEPTION)
-        for future in futures.values():
-            future.cancel()
+        for party, future in futures.items():
+            if future in late and not future.cancel():
+                # The abort of this run may overtake what the peer is still working on: it is sent once more.
+                future.add_done_callback(partial(self._abort_again, party, call))
         for future in futures.values():
             if future in done and (error := future.exception()) is not None:
                 raise error
@@ -271,6 +276,10 @@ class ComputingSessions:
             if future in late:
                 raise PeerUnavailableError(party, "it did not answer within the request's deadline")
         return {party: future.result() for party, future in futures.items()}
+
+    def _abort_again(self, peer: str, call: str, _: Future[T]) -> None:
+        with suppress(VaultError):  # this party is closing; the peer ends the call at its deadline
+            self._queue_aborts(call, (peer,), AbortReason.OTHER)
 
     def _end(self, authorised: Authorised, reason: AbortReason) -> None:
         self._queue_aborts(authorised.call, authorised.request.participants, reason)

@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +48,7 @@ from tests.sandbox.survey import (
     DAY_MS,
     DECLARATION,
     DOMAIN,
-    EDGES,
     FRAME,
-    GROUPS,
     LIMITS,
     MEAN_WAGE,
     MERCHANT,
@@ -63,6 +60,7 @@ from tests.sandbox.survey import (
     ManualClock,
     Row,
     SystemEntropy,
+    cells_of,
     identity,
     paillier_key,
     party_record,
@@ -120,12 +118,12 @@ class Provider:
             version=VERSION, min_group_size=terms.min_group_size, min_contributors=terms.min_contributors
         )
         (self.home / "wages.toml").write_text(text)
-        self.threads = ThreadPoolExecutor(8)
         self.start()
 
     def start(self) -> None:
         """What a process does when it starts; `stop` and `start` are a restart."""
         declaration = load_declaration(self.home / "wages.toml")
+        self.threads = ThreadPoolExecutor(8)
         self.vault = Vault.open(self.home / "vault.sqlite")
         self.admission = Admission()
         self.ledger = Ledger.open(
@@ -161,6 +159,7 @@ class Provider:
         )
 
     def stop(self) -> None:
+        self.threads.shutdown()  # whatever is on its way arrives
         self.ledger.close()
         self.vault.close()
 
@@ -395,26 +394,19 @@ class Federation:
 
     def close(self) -> None:
         for provider in self.providers.values():
-            provider.stop()
             provider.threads.shutdown()
+        for provider in self.providers.values():
+            provider.stop()
         self.merchant.stop()
 
     def pooled(self) -> tuple[list[tuple[int, int]], list[int]]:
         """What pooling the rows would give for `MEAN_WAGE` under the same withholding: totals and contributors."""
         totals, contributors = [], []
-        for (lo, hi), group in product(pairwise(EDGES), GROUPS):
-            rows = wages = count = 0
-            for provider in self.providers.values():
-                own = [
-                    wage
-                    for wage, years, of in provider.rows
-                    if of == group and (lo <= years < hi or years == hi == EDGES[-1])
-                ]
-                if len(own) >= self.terms.min_group_size:
-                    rows, wages, count = rows + len(own), wages + sum(own), count + 1
-            closed = count < self.terms.min_contributors
-            totals.append((0, 0) if closed else (rows, wages))
-            contributors.append(0 if closed else count)
+        for cell in zip(*(cells_of(provider.rows) for provider in self.providers.values()), strict=True):
+            kept = [(rows, wages) for rows, wages in cell if rows >= self.terms.min_group_size]
+            count = len(kept) if len(kept) >= self.terms.min_contributors else 0
+            totals.append((sum(rows for rows, _ in kept), sum(wages for _, wages in kept)) if count else (0, 0))
+            contributors.append(count)
         return totals, contributors
 
     def _contract(self, names: tuple[str, ...]) -> Contract:

@@ -6,6 +6,7 @@ import os
 import random
 from collections.abc import Sequence
 from functools import cache
+from itertools import pairwise, product
 from pathlib import Path
 
 from audit.directory import KeyRecord, KeyStatus, PartyRecord
@@ -150,6 +151,15 @@ def survey(seed: int, rows: int, *, levels: Sequence[int] = (4, 9, 13, 17)) -> l
     """Made-up persons; `levels` are the years of education that occur."""
     draw = random.Random(seed)
     return [(draw.randint(10_000, 900_000), draw.choice(levels), draw.choice(GROUPS)) for _ in range(rows)]
+
+
+def cells_of(rows: Sequence[Row]) -> list[tuple[int, int]]:
+    """Rows and wages of each cell of `MEAN_WAGE`, in the grid's order."""
+    cells = []
+    for (lo, hi), group in product(pairwise(EDGES), GROUPS):
+        wages = [wage for wage, years, of in rows if of == group and (lo <= years < hi or years == hi == EDGES[-1])]
+        cells.append((len(wages), sum(wages)))
+    return cells
 
 
 def write_csv(path: Path, rows: Sequence[Row]) -> None:

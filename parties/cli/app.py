@@ -17,6 +17,12 @@ COMMANDS: Final[Mapping[str, str]] = {
     "init": "parties.cli.init:init",
     "enrol": "parties.cli.enrol:app",
     "serve": "parties.cli.serve:serve",
+    "catalog": "parties.cli.catalog:app",
+    "contract": "parties.cli.contract:app",
+    "aggregate": "parties.cli.aggregate:aggregate",
+    "ledger": "parties.cli.ledger:app",
+    "statement": "parties.cli.statement:statement",
+    "demo": "parties.cli.demo:demo",
 }
 """Command -> module:name of a function (a command) or a `typer.Typer` (a group), in the order of --help."""
 

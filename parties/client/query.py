@@ -44,7 +44,8 @@ def read_query(frame: Frame, statistics: Sequence[str], by: Sequence[str], where
     if not statistics:
         raise UsageError("no statistic is asked for: name at least one, such as count or mean(wage)")
     for name in by:
-        _column(frame, name)
+        if not _column(frame, name).level_count:
+            raise UsageError(f"{name} has no levels to group by in this contract: see `unseen contract show`")
     return AggregateQuery(
         statistics=tuple(read_statistic(frame, text) for text in statistics),
         group_by=tuple(by),

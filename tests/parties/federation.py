@@ -1,4 +1,4 @@
-"""A whole federation in one process, over real TLS on the loopback: one regulator, providers over CSV files, a merchant.
+"""A whole federation in one process, over real TLS on the loopback: regulator, providers over CSV files, a merchant.
 
     with federation(tmp_path, {"east": frame, "west": frame}) as fed:
         contract = fed.contract()
@@ -121,11 +121,11 @@ uses = ["aggregate"]
 
 [[column]]
 name = "education"
-uses = [{education_uses}]
+uses = ["aggregate", "group_by", "filter"]
 
 [[column]]
 name = "parttime"
-uses = ["group_by", "filter"]
+uses = [{parttime_uses}]
 
 {extra}
 
@@ -149,7 +149,7 @@ class Terms:
     calls: int = 100
     fee_cap: str = "500"
     lease_minutes: int = 60
-    education_uses: str = '"aggregate", "group_by", "filter"'
+    parttime_uses: str = '"group_by", "filter"'
     extra: str = ""
 
 
@@ -208,7 +208,7 @@ class Federation:
                 calls=terms.calls,
                 fee_cap=terms.fee_cap,
                 lease_minutes=terms.lease_minutes,
-                education_uses=terms.education_uses,
+                parttime_uses=terms.parttime_uses,
                 extra=terms.extra,
             )
         )

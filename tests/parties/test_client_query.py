@@ -11,6 +11,7 @@ FRAME = Frame(
     (
         FrameColumn("wage", ColumnType.DECIMAL, "USD/week", 2, 0, 2_000_000, (), (0, 1_250, 2_000_000), False),
         FrameColumn("education", ColumnType.INTEGER, "years", 0, 0, 18, (), (0, 8, 12, 16, 18), False),
+        FrameColumn("bonus", ColumnType.INTEGER, "USD", 0, 0, 100, (), (), False),
         FrameColumn("parttime", ColumnType.CATEGORY, "", 0, None, None, ("no", "yes"), (), False),
     )
 )
@@ -25,7 +26,9 @@ def test_statistics_groups_and_both_forms_of_filters_read_as_the_same_query():
     by_mapping = read_query(
         FRAME, ["count", "mean(wage)"], ["education"], {"parttime": "no", "education": ("12", "16")}
     )
-    by_text = read_query(FRAME, ["count", " mean( wage ) "], ["education"], ["parttime=no", "education>=12", "education < 16"])
+    by_text = read_query(
+        FRAME, ["count", " mean( wage ) "], ["education"], ["parttime=no", "education>=12", "education < 16"]
+    )
     assert by_mapping == by_text == wanted
 
 
@@ -49,6 +52,7 @@ def test_the_last_edge_is_included_and_must_be_written_so():
         (["mean(parttime)"], [], {}, "is a category"),
         (["mean(height)"], [], {}, "no column 'height'"),
         (["count"], ["height"], {}, "no column 'height'"),
+        (["count"], ["bonus"], {}, "no levels"),
         (["count"], [], {"parttime": "sometimes"}, "not sometimes"),
         (["count"], [], {"education": "12"}, "pair"),
         (["count"], [], {"education": (13, None)}, "declared edges"),

@@ -1,0 +1,161 @@
+"""`unseen catalog`: hold declarations against the data, list and show data sets, export their descriptions."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from audit.clock import SystemClock
+from audit.names import Role
+from parties.channel import Dialler
+from parties.cli.exit_codes import USAGE
+from parties.cli.output import HomeOption, JsonOption, PassphraseOption, emit_json, emit_table, open_home, say, talk
+from parties.client.catalogues import CatalogueClient
+from parties.client.tables import bounds_text, levels_text
+from parties.errors import NotFoundError
+from parties.home import Home
+from sandbox.catalogue import Catalogue
+from sandbox.declaration import DatasetDeclaration
+from sandbox.description import DatasetDescription
+from sandbox.errors import PeerUnavailableError
+from sandbox.source import Severity, Violation, open_source
+
+app = typer.Typer(no_args_is_help=True, help="Catalogue of data sets: check, list, show, export.")
+
+NOTHING_WRONG: Final = "every declaration holds"
+
+
+@app.command()
+def check(home: HomeOption = None, json: JsonOption = False) -> None:
+    """At a provider: hold the data against the declarations. Exit 2 if `unseen serve` would refuse to start."""
+    opened = open_home(home)
+    found = [
+        (declaration.name, Path(declaration.file), violation)
+        for declaration, violations in check_catalogue(opened.catalog)
+        for violation in violations
+    ]
+    refused = any(violation.severity is Severity.REFUSES for _, _, violation in found)
+    if json:
+        emit_json({"ok": not refused, "violations": [_violation(*item) for item in found]})
+    elif found:
+        headers = [say("file", "文件"), say("column", "列"), say("severity", "级别"), say("message", "说明")]
+        emit_table(headers, [[path.name, v.column, v.severity.value, v.message] for _, path, v in found])
+    if not refused:
+        talk(say(NOTHING_WRONG, "声明与数据相符"))
+    raise typer.Exit(USAGE if refused else 0)
+
+
+@app.command("list")
+def list_datasets(home: HomeOption = None, passphrase_file: PassphraseOption = None, json: JsonOption = False) -> None:
+    """List the data sets of all providers that can be reached; at a provider its own."""
+    descriptions = describe_all(open_home(home, passphrase_file))
+    if json:
+        emit_json({"datasets": [_summary(dataset) for dataset in descriptions]})
+        return
+    headers = [say("dataset", "数据集"), say("title", "名称"), say("rows", "行数"), say("grade", "级别")]
+    rows = [[item.reference, item.title, str(item.declared_rows), item.grade.value] for item in descriptions]
+    emit_table(headers, rows)
+
+
+@app.command()
+def show(
+    dataset: Annotated[str, typer.Argument(help="PARTY/DATASET, or the data set's name.", show_default=False)],
+    home: HomeOption = None,
+    passphrase_file: PassphraseOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show one data set: its columns, their uses, grades, and levels."""
+    found = [
+        item
+        for item in describe_all(open_home(home, passphrase_file))
+        if dataset in {item.name, f"{item.party}/{item.name}", item.reference}
+    ]
+    if not found:
+        raise NotFoundError(f"no data set {dataset!r:.120}: `unseen catalog list` shows those there are")
+    if json:
+        emit_json({"datasets": [item.to_body() for item in found]})
+        return
+    headers = [say("dataset", "数据集"), say("column", "列"), say("type", "类型"), say("unit", "单位")]
+    headers += [say("bounds", "范围"), say("levels", "取值"), say("grade", "级别"), say("uses", "用途")]
+    rows = [
+        [
+            item.reference,
+            column.name,
+            column.type.value,
+            column.unit,
+            bounds_text(column),
+            levels_text(column),
+            column.grade.value,
+            ", ".join(sorted(use.value for use in column.uses)),
+        ]
+        for item in found
+        for column in item.columns
+    ]
+    emit_table(headers, rows)
+
+
+@app.command()
+def export(home: HomeOption = None, passphrase_file: PassphraseOption = None) -> None:
+    """Write the descriptions as one JSON object: what providers publish, no sources and no content hashes."""
+    emit_json({"datasets": [item.to_body() for item in describe_all(open_home(home, passphrase_file))]})
+
+
+def check_catalogue(folder: Path) -> list[tuple[DatasetDeclaration, tuple[Violation, ...]]]:
+    """Hold each declaration of a folder against its data; errors as `Catalogue.load` and `Source.check`."""
+    checked = []
+    for declaration in Catalogue.load(folder).datasets:
+        source = open_source(declaration, folder, os.environ)
+        try:
+            checked.append((declaration, source.check(declaration)))
+        finally:
+            source.close()
+    return checked
+
+
+def describe_all(home: Home) -> tuple[DatasetDescription, ...]:
+    """Return the descriptions of all providers that the directory lists; at a provider its own server's.
+
+    A provider that cannot be reached is told of on stderr, unless it is the only one asked.
+    """
+    clock = SystemClock()
+    directory = home.directory(now_ms=clock.now_ms())
+    dialler = Dialler(home, lambda: directory)
+    client = CatalogueClient(dialler, lambda: directory)
+    own = home.role is Role.PROVIDER
+    found: list[DatasetDescription] = []
+    try:
+        for provider in [home.name] if own else [record.name for record in directory.providers()]:
+            try:
+                found.extend(client.list(provider))
+            except PeerUnavailableError as error:
+                if own:
+                    raise
+                talk(f"{error}; its data sets are missing here")
+    finally:
+        dialler.close()
+    return tuple(found)
+
+
+def _summary(dataset: DatasetDescription) -> dict[str, object]:
+    return {
+        "dataset": dataset.reference,
+        "title": dataset.title,
+        "declared_rows": dataset.declared_rows,
+        "grade": dataset.grade.value,
+        "columns": [column.name for column in dataset.columns],
+    }
+
+
+def _violation(dataset: str, path: Path, violation: Violation) -> dict[str, object]:
+    described: dict[str, object] = {
+        "dataset": dataset,
+        "file": str(path),
+        "column": violation.column,
+        "kind": violation.kind.value,
+        "severity": violation.severity.value,
+        "message": violation.message,
+    }
+    return described if violation.rows is None else {**described, "rows": violation.rows}

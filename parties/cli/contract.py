@@ -120,7 +120,7 @@ def suspend(
     passphrase_file: PassphraseOption = None,
     json: JsonOption = False,
 ) -> None:
-    """At the regulator: suspend a contract; its providers hear of it at once, or within its lease."""
+    """At the regulator: suspend a contract; its providers hear of it within seconds, at the latest when their lease ends."""
     _decide(open_home(home, passphrase_file), contract, ContractAction.SUSPEND, reason, json=json)
 
 

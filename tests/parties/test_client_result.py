@@ -41,7 +41,10 @@ def test_a_closed_cell_is_missing_in_every_statistic():
     table = tabulate(MEAN_AND_COUNT, FRAME, CELLS)
     assert table.loc[1, ["count", "mean(wage)", "sum(wage)"]].isna().all()
     assert table["contributors"][1] == 0
-    assert exact_measures(MEAN_AND_COUNT, FRAME, CELLS) == {"rows": (3, None, 7, 1), "sum(wage)": (1000, None, 123456, 5)}
+    assert exact_measures(MEAN_AND_COUNT, FRAME, CELLS) == {
+        "rows": (3, None, 7, 1),
+        "sum(wage)": (1000, None, 123456, 5),
+    }
 
 
 def test_the_mean_of_a_nullable_column_divides_by_its_values_not_by_rows():

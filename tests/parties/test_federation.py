@@ -197,10 +197,12 @@ def test_a_revocation_by_one_provider_stops_every_provider(fed):
 def test_a_suspension_by_the_regulator_holds_until_it_resumes(fed):
     contract_id = fed.contract()
     fed.regulator.party.decide(contract_id, ContractAction.SUSPEND, "inspection")
+    fed.regulator.party.desk.deliver()
     with pytest.raises(DeniedError) as caught:
         fed.merchant.aggregate(contract_id, statistics=["count"])
     assert caught.value.reason is DenialReason.CONTRACT_NOT_ACTIVE
     fed.regulator.party.decide(contract_id, ContractAction.RESUME, "nothing found")
+    fed.regulator.party.desk.deliver()
     assert fed.merchant.aggregate(contract_id, statistics=["count"]).withheld == 0
 
 

@@ -46,8 +46,8 @@ class Regulator:
         self.ledger = resources.enter_context(Ledger.open(home.ledger_path, identity=identity, key=key, clock=clock))
         vault = resources.enter_context(Vault.open(home.vault_path))
         self._registry = Registry(home, self.ledger, clock)
-        self._denials = DenialLog(self.ledger, clock)
-        resources.callback(self._denials.close)
+        self.denials = DenialLog(self.ledger, clock)
+        resources.callback(self.denials.close)
         dialler = Dialler(home, self._registry.current)
         resources.callback(dialler.close)
         book = ContractBook(vault, self.ledger, home.name, Role.REGULATOR, clock, SystemEntropy())
@@ -89,9 +89,9 @@ class Regulator:
 
     def register(self, server: PartyServer) -> None:
         """Add the regulator's services."""
-        edge = Edge(self.directory, self._clock, server.limits.page_size, self._denials.deny)
+        edge = Edge(self.directory, self._clock, server.limits.page_size, self.denials.deny)
         name = self.home.name
-        server.on_denied(lambda error, identity: self._denials.deny(error, Denial(identity)))
+        server.on_denied(lambda error, identity: self.denials.deny(error, Denial(identity)))
         server.probe(self.directory)
         server.probe(self.ledger.checkpoint)  # it writes whenever there is something new
         server.add(
@@ -111,7 +111,7 @@ class Regulator:
         )
 
     def _keep_up(self) -> None:
-        self._denials.sweep()
+        self.denials.sweep()
         self._registry.renew()
         self.desk.deliver()
 

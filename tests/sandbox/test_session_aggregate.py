@@ -108,7 +108,9 @@ def test_from_three_providers_on_the_merchants_key_opens_no_single_part(federate
 
 
 def test_all_masks_but_one_missing_open_nothing_and_all_together_cancel(federate: MakeFederation) -> None:
-    made = Round(federate(3))
+    made = Round(federate(3, min_group_size=8))
+    hiding = list(zip(*(made.hidden(name) for name in made.messages), strict=True))
+    assert any(sum(cell) == 1 for cell in hiding)  # withheld by one provider alone, open for the others
     n = paillier_key().public_key.n
     parts = {name: made.slots(made.part(name)) for name in made.messages}
     plain = {name: made.plain(name, made.hidden(name)) for name in made.messages}
@@ -181,6 +183,18 @@ def test_no_part_without_a_whole_and_genuine_round(federate: MakeFederation) -> 
     for name in ("north", "south"):
         assert only(Outcome, federation.providers[name].entries()) == []
     assert made.part("north")  # the honest round still goes
+
+
+def test_no_part_for_another_offer_in_its_own_name(federate: MakeFederation) -> None:
+    """Such an offer takes the provider's own key to sign; its masks would be of a key that it does not hold."""
+    federation = federate(3)
+    made = Round(federation)
+    east, _, south = made.offers
+    twin = Offer(made.id, "north", new_pair_key()[1], 8, "00" * 32).sign(federation.providers["north"].context.key)
+    offers = (east, twin.encode(), south)
+    with pytest.raises(DeniedError) as caught:
+        made.part("north", offers, made.roster(offers))
+    denied(DenialReason.ROSTER_MISMATCH, caught)
 
 
 def test_a_roster_that_the_computing_party_did_not_sign_is_denied(federate: MakeFederation) -> None:

@@ -6,6 +6,7 @@ import pickle
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
@@ -41,8 +42,14 @@ def test_200_concurrent_calls_against_a_quota_of_50_give_exactly_50_grants(feder
     federation = federate(calls=50)
     provider = federation.computing
     requests = [authorised(federation) for _ in range(200)]
-    with ThreadPoolExecutor(32) as threads:
-        outcomes = list(threads.map(lambda item: take(provider, item), requests))
+    together = Barrier(200)
+
+    def take_at_once(item: Authorised) -> Grant | DenialReason:
+        together.wait()
+        return take(provider, item)
+
+    with ThreadPoolExecutor(200) as threads:
+        outcomes = list(threads.map(take_at_once, requests))
     grants = [outcome for outcome in outcomes if isinstance(outcome, Grant)]
     assert len(grants) == len({grant.intent_index for grant in grants}) == 50
     assert outcomes.count(DenialReason.QUOTA_EXHAUSTED) == 150

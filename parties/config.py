@@ -36,15 +36,10 @@ class Limits:
 
     Attributes:
         message_bytes: one gRPC message, in either direction; default 8 MiB. gRPC itself refuses a longer one.
-        envelope_bytes: one signed envelope; default 64 KiB.
-        openings_bytes: the opened request of one call; default 256 KiB.
         skew_ms: how far another party's clock may be off; default 2 minutes.
         deadline_max_ms: the longest deadline a call may carry; default 1 hour.
         deadline_default_ms: the deadline of calls that this party makes itself; default 30 seconds.
         handshake_ms: how long a TLS handshake and the first call on its connection may take; default 10 seconds.
-        cells: cells of one aggregate request; default 100,000.
-        denials_per_minute: DENIED entries per identity and minute, before they are collapsed into a counted one;
-            default 100.
         threads: calls answered at the same time; default 32.
         waiting_calls: calls accepted beyond that, waiting for a thread; default 128. More answer RESOURCE_EXHAUSTED.
         page_size: items of one page of a list; default 100.
@@ -53,14 +48,10 @@ class Limits:
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
     message_bytes: Annotated[int, Field(ge=64 * 1024, le=64 * 1024 * 1024)] = 8 * 1024 * 1024
-    envelope_bytes: Annotated[int, Field(ge=4096, le=1024 * 1024)] = 64 * 1024
-    openings_bytes: Annotated[int, Field(ge=4096, le=4 * 1024 * 1024)] = 256 * 1024
     skew_ms: Annotated[int, Field(ge=1000, le=3_600_000)] = 120_000
     deadline_max_ms: Annotated[int, Field(ge=1000, le=86_400_000)] = 3_600_000
     deadline_default_ms: Annotated[int, Field(ge=100, le=3_600_000)] = 30_000
     handshake_ms: Annotated[int, Field(ge=100, le=120_000)] = 10_000
-    cells: Annotated[int, Field(ge=1, le=100_000)] = 100_000
-    denials_per_minute: Annotated[int, Field(ge=1, le=100_000)] = 100
     threads: Annotated[int, Field(ge=2, le=1024)] = 32
     waiting_calls: Annotated[int, Field(ge=0, le=65_536)] = 128
     page_size: Annotated[int, Field(ge=1, le=1000)] = 100

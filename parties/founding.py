@@ -59,7 +59,6 @@ vkey = {vkey_toml}
 # skew_ms = 120000
 # deadline_default_ms = 30000
 # deadline_max_ms = 3600000
-# denials_per_minute = 100
 # threads = 32
 
 [telemetry]

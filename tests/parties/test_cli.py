@@ -111,7 +111,7 @@ def test_refusals_have_their_exit_codes(capsys: pytest.CaptureFixture[str], tmp_
     toml = tmp_path / "shop" / "party.toml"
     toml.write_text(toml.read_text() + "\n[limits]\n")
     error = refused(capsys, 2, "enrol", "accept", "shop.bundle.json", "--home", "shop")
-    assert str(error["message"]).startswith(f"{toml}:")
+    assert str(error["message"]).startswith("shop/party.toml:36: ")
 
 
 def test_usage_errors_exit_2_and_help_and_version_0(capsys: pytest.CaptureFixture[str]) -> None:
@@ -153,9 +153,8 @@ def test_serve_says_when_it_is_ready_takes_enrolments_and_stops_gracefully(
         ready = json.loads(process.stdout.readline())
         assert ready["ready"] is True
         assert ready["role"] == "regulator"
-        signed = told(
-            capsys, "enrol", "sign", "shop/enrolment-request.json", "--home", "watch"
-        )  # over its own endpoint
+        # The server holds the ledger, so this goes over the regulator's own endpoint.
+        signed = told(capsys, "enrol", "sign", "shop/enrolment-request.json", "--home", "watch")
         assert signed["version"] == 2
         refused(capsys, 1, "serve", "--home", "watch")
         process.send_signal(signal.SIGTERM)
@@ -165,8 +164,7 @@ def test_serve_says_when_it_is_ready_takes_enrolments_and_stops_gracefully(
     events = [json.loads(line)["event"] for line in log.splitlines() if line.startswith(b"{")]
     assert events[0] == "listening"
     assert events[-1] == "stopped"
-    verify = subprocess.run([sys.executable, "-m", "audit", "verify", "watch"], capture_output=True, env=environment)
-    assert verify.returncode == 0, verify.stderr
+    subprocess.run([sys.executable, "-m", "audit", "verify", "watch"], check=True, capture_output=True, env=environment)
 
 
 @pytest.mark.parametrize("name", list(COMMANDS))

@@ -17,11 +17,11 @@ def write(tmp_path: Path, text: str) -> Path:
 
 
 def test_flag_beats_environment_beats_file_beats_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write(tmp_path, BASE + "[limits]\nskew_ms = 5000\ncells = 7\nthreads = 3\n")
+    path = write(tmp_path, BASE + "[limits]\nskew_ms = 5000\nwaiting_calls = 7\nthreads = 3\n")
     monkeypatch.setenv("UNSEEN_LIMITS__SKEW_MS", "6000")
-    monkeypatch.setenv("UNSEEN_LIMITS__CELLS", "8")
+    monkeypatch.setenv("UNSEEN_LIMITS__WAITING_CALLS", "8")
     limits = load_config(path, {"limits": {"skew_ms": 7000}}).limits
-    assert (limits.skew_ms, limits.cells, limits.threads) == (7000, 8, 3)
+    assert (limits.skew_ms, limits.waiting_calls, limits.threads) == (7000, 8, 3)
     assert limits.message_bytes == Limits().message_bytes == 8 * 1024 * 1024
 
 

@@ -5,11 +5,9 @@ from collections.abc import Iterable
 from audit.clock import Clock
 from audit.entry import Denied, Side
 from audit.ledger import Draft, Ledger
-from sandbox.denials import DenialWindows
+from sandbox.denials import DenialWindows, recorded_clause
 from sandbox.errors import DeniedError
 from sandbox.invocation import Denial
-
-MAX_CLAUSE = 256
 
 
 class DenialLog:
@@ -31,7 +29,7 @@ class DenialLog:
             call=denial.call,
             contract=denial.contract,
             reason=error.reason.value,
-            clause=error.clause[:MAX_CLAUSE],
+            clause=recorded_clause(error.clause),
             check=error.check,
             count=1,
         )

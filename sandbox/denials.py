@@ -6,6 +6,7 @@ identities; whoever comes beyond them shares one window.
 
 from __future__ import annotations
 
+import re
 import threading
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -16,6 +17,19 @@ WINDOW_MS: Final = 60_000
 ENTRIES_A_WINDOW: Final = 100
 IDENTITIES: Final = 1_024
 OTHERS: Final = ""
+MAX_CLAUSE: Final = 200
+
+_OF_A_COLUMN: Final = re.compile(r"(uses|frame|datasets\.[^.]*\.columns)\..*", re.DOTALL)
+
+
+def recorded_clause(clause: str) -> str:
+    """Return a denial's clause as a ledger may hold it: `uses.wage` is `uses` there.
+
+    Columns are what the request's commitments hide; and an unknown column's name is any text that a merchant sends.
+    The caller is told the whole clause.
+    """
+    found = _OF_A_COLUMN.fullmatch(clause)
+    return (found[1] if found else clause)[:MAX_CLAUSE]
 
 
 @dataclass(slots=True)

@@ -24,7 +24,7 @@ from audit.names import KeyPurpose
 from audit.receipt import ReceiptPayload, issue, participants_digest, read_receipt
 from sandbox.admission import Admission, CallState, Grant
 from sandbox.authorise import Authorised
-from sandbox.denials import DenialWindows
+from sandbox.denials import DenialWindows, recorded_clause
 from sandbox.errors import AbortedRunError, DenialReason, DeniedError, VaultError
 from sandbox.ports import PartyContext
 from sandbox.vault import VaultKind
@@ -34,7 +34,6 @@ NONCE_BYTES: Final = 16
 PART: Final = "part"
 ANSWER: Final = "answer"
 _MESSAGES: Final = (PART, ANSWER)
-_MAX_CLAUSE: Final = 200
 
 
 class AbortReason(StrEnum):
@@ -244,7 +243,7 @@ class Invocation:
                     call=denial.call,
                     contract=denial.contract,
                     reason=error.reason.value,
-                    clause=error.clause[:_MAX_CLAUSE],
+                    clause=recorded_clause(error.clause),
                     check=error.check,
                     count=1,
                 )

@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 from audit.entry import Denied, Side
-from sandbox.denials import ENTRIES_A_WINDOW, IDENTITIES, WINDOW_MS, DenialWindows
+from sandbox.denials import ENTRIES_A_WINDOW, IDENTITIES, MAX_CLAUSE, WINDOW_MS, DenialWindows, recorded_clause
 
 AT_MS = 1_760_000_000_000
 DENIED = Denied(
@@ -72,3 +72,13 @@ def test_a_collapsed_entry_names_no_single_call() -> None:
     flood(windows, 101, call="ab" * 32, contract="cd" * 32)
     (collapsed,) = windows.close()
     assert (collapsed.call, collapsed.contract) == ("", "")
+
+
+def test_a_recorded_clause_names_no_column_and_holds_no_text_of_the_merchants() -> None:
+    assert recorded_clause("uses.wage") == "uses"
+    assert recorded_clause("uses.Zhang San,\nborn 1970.1.2") == "uses"
+    assert recorded_clause("frame.education") == "frame"
+    assert recorded_clause("datasets.north.columns.wage") == "datasets.north.columns"
+    assert recorded_clause("datasets.north") == "datasets.north"
+    assert recorded_clause("authorise.deadline_ms") == "authorise.deadline_ms"
+    assert len(recorded_clause("x" * 1000)) == MAX_CLAUSE

@@ -305,6 +305,7 @@ def test_whatever_goes_wrong_with_the_data_is_one_message_and_the_call_is_given_
 def test_open_calls_are_bounded(federate: MakeFederation) -> None:
     federation = federate()
     north = federation.providers["north"]
+    north.datasets.source = BrokenSource(CellTotals(((5, 5),) * 8, (5,) * 8, 0))  # the scans are not the point
     for _ in range(OPEN_CALLS):
         north.sessions.offer(north.authorised(federation.merchant.call()))
     with pytest.raises(DeniedError) as caught:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -159,6 +160,7 @@ class Provider:
                 horizon_ms=limits.deadline_max_ms,
                 minimum_modulus_bits=self._home.config.compute.unsafe_minimum_modulus_bits,
             ),
+            threading.Semaphore(max(1, limits.threads * 3 // 4)),
         )
         catalogue = CatalogueService(rooms.datasets, edge)
         server.add(catalogue_pb2_grpc.add_CatalogueServiceServicer_to_server, catalogue, "unseen.v1.CatalogueService")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 
 from audit.errors import MalformedError
@@ -22,7 +23,11 @@ from sandbox.session_computing import ComputingSessions
 
 @dataclass(frozen=True, slots=True)
 class ComputeRoom:
-    """What stands behind the compute service. Threads may share one."""
+    """What stands behind the compute service. Threads may share one.
+
+    `places` are the joint aggregates that may run here at one time: fewer than the server has threads, so that offers
+    and parts for other computing parties' runs always find one, and no ring of computing parties waits for itself.
+    """
 
     context: PartyContext
     book: ContractBook
@@ -30,10 +35,18 @@ class ComputeRoom:
     own: AggregateSessions
     computing: ComputingSessions
     limits: AuthoriseLimits
+    places: threading.Semaphore
 
     def aggregate(self, signed: SignedBytes, key: PublicKeyBytes, caller: Caller) -> AnswerMessage:
         """Run one joint aggregate as its computing party, for the contract's merchant."""
-        return self.computing.run(self._authorise(signed, key, caller, Leg.DIRECT), signed, key)
+        authorised = self._authorise(signed, key, caller, Leg.DIRECT)
+        if not self.places.acquire(blocking=False):
+            detail = "as many joint aggregates as this provider combines at one time are running; ask again in a moment"
+            raise DeniedError(DenialReason.RATE_LIMITED, "limits.threads", detail)
+        try:
+            return self.computing.run(authorised, signed, key)
+        finally:
+            self.places.release()
 
     def offer(self, signed: SignedBytes, key: PublicKeyBytes, caller: Caller) -> OfferMessage:
         """Admit a request that its computing party forwards, and offer."""

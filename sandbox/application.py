@@ -153,7 +153,11 @@ def load_application(path: Path) -> Application:
     Raises:
         DeclarationError: unreadable, or a key that is missing, unknown, wrong or contradictory; names file, line, key.
     """
-    root = read_toml(path)
+    return read_application(read_toml(path))
+
+
+def read_application(root: TomlTable) -> Application:
+    """Check an application that was read already; raises as `load_application`."""
     head = root.table("application")
     provider_tables = root.tables("provider")
     providers = tuple(_provider(table) for table in provider_tables)

@@ -120,7 +120,7 @@ def suspend(
     passphrase_file: PassphraseOption = None,
     json: JsonOption = False,
 ) -> None:
-    """At the regulator: suspend a contract; its providers hear of it within seconds, at the latest when their lease ends."""
+    """At the regulator: suspend a contract; its providers hear of it in seconds, or when their lease ends."""
     _decide(open_home(home, passphrase_file), contract, ContractAction.SUSPEND, reason, json=json)
 
 
@@ -134,6 +134,22 @@ def resume(
 ) -> None:
     """At the regulator: put a suspended contract in force again."""
     _decide(open_home(home, passphrase_file), contract, ContractAction.RESUME, reason, json=json)
+
+
+@app.command()
+def terminate(
+    contract: ContractArgument,
+    reason: ReasonOption = "",
+    home: HomeOption = None,
+    passphrase_file: PassphraseOption = None,
+    json: JsonOption = False,
+) -> None:
+    """At the merchant: end a contract for good."""
+    from parties.client.merchant import Merchant  # noqa: PLC0415  (pandas is needed only here)
+
+    with Merchant.open(_merchant(home, passphrase_file), say=talk) as merchant:
+        record = merchant.terminate(contract, reason)
+    _emit_state(record, json=json)
 
 
 @app.command("list")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -35,7 +36,7 @@ from parties.errors import HomeError
 from parties.home import Home, PassphraseSource, no_passphrase
 from parties.telemetry import make_logger
 from protocols.paillier_key import PrivateKey
-from sandbox.application import Application, load_application
+from sandbox.application import Application, load_application, read_application
 from sandbox.contract_book import ContractBook
 from sandbox.contract_record import ContractRecord
 from sandbox.description import DatasetDescription
@@ -45,6 +46,7 @@ from sandbox.invocation_merchant import MerchantCalls, MerchantInvocation
 from sandbox.ports import AckResult, PartyContext, Progress
 from sandbox.request import AggregateQuery
 from sandbox.session_merchant import MerchantSession
+from sandbox.toml_table import TomlTable
 from sandbox.vault import Vault
 
 TIMEOUT_SECONDS: Final = 120.0
@@ -138,8 +140,10 @@ class Merchant:
         """Return the catalogue of all providers, one row a column of a data set."""
         return catalogue_table(self.descriptions())
 
-    def apply(self, application: Application | Path | str) -> str:
+    def apply(self, application: Application | Path | str | Mapping[str, object]) -> str:
         """Draft a contract, sign it, lay it before its providers; returns its id.
+
+        `application` is a file (see `sandbox.application`), or a mapping with the same keys.
 
         Raises:
             DeclarationError: the application is wrong or does not fit what the providers describe; names file and line.
@@ -147,7 +151,7 @@ class Merchant:
             PeerUnavailableError: a provider's catalogue cannot be read.
             DeniedError: a provider refuses it.
         """
-        terms = application if isinstance(application, Application) else load_application(Path(application))
+        terms = _read_application(application)
         descriptions = {
             provider.name: self._rooms.catalogues.get(f"{provider.name}/{provider.dataset}")
             for provider in terms.providers
@@ -174,6 +178,14 @@ class Merchant:
     def contract(self, contract: str) -> ContractRecord:
         """Return one contract by its id, or the beginning of it; raises NotFoundError or UsageError."""
         return self._rooms.contracts.find(contract)
+
+    def terminate(self, contract: str, reason: str) -> ContractRecord:
+        """End a contract for good, and tell regulator and providers; `refresh` tells those that cannot be reached now.
+
+        Raises:
+            StateTransitionError: it has ended already.
+        """
+        return self._rooms.contracts.terminate(self.contract(contract).contract_id, reason)
 
     def missing_signatures(self, contract: str) -> tuple[str, ...]:
         """Return the parties that have still to sign."""
@@ -250,6 +262,26 @@ class Merchant:
         if self._rooms.calling.open_calls:
             self._say("A call was left unfinished; Merchant.resume() fetches its answer while the provider keeps it")
         self.flush()
+
+
+def _read_application(application: Application | Path | str | Mapping[str, object]) -> Application:
+    if isinstance(application, Application):
+        return application
+    if isinstance(application, Mapping):
+        values = {str(key): _exact(value) for key, value in application.items()}
+        return read_application(TomlTable("application", (), values, {}))
+    return load_application(Path(application))
+
+
+def _exact(value: object) -> object:
+    """Return a nested value with its floats as the decimals that Python writes for them, as in a TOML file."""
+    if isinstance(value, float):
+        return Decimal(repr(value))
+    if isinstance(value, Mapping):
+        return {str(key): _exact(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_exact(item) for item in value]
+    return value
 
 
 def _open_rooms(

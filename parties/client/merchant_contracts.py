@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from audit.envelope import Envelope
@@ -14,7 +14,7 @@ from sandbox.contract import Contract, sign_contract
 from sandbox.contract_book import ContractBook
 from sandbox.contract_checks import required_signers
 from sandbox.contract_record import ContractRecord
-from sandbox.contract_states import FINAL_STATES, ContractState
+from sandbox.contract_states import FINAL_STATES, ContractAction, ContractState
 from sandbox.errors import DenialReason, DeniedError, PeerUnavailableError, StateTransitionError
 from sandbox.ports import CurrentDirectory
 
@@ -74,8 +74,16 @@ class MerchantContracts:
         if self._is_for_the_regulator(record):
             with self._tolerating():
                 record = self._gather(record.contract.regulator, record)
+        if record.state is ContractState.TERMINATED:
+            self._tell(record)
         if record.state not in FINAL_STATES | _IN_FORCE and not self._missing(record):
             record = self._put_in_force(record)
+        return record
+
+    def terminate(self, contract_id: str, reason: str) -> ContractRecord:
+        """Sign the end of a contract and tell everyone who holds it."""
+        record = self._book.decide(contract_id, ContractAction.TERMINATE, reason, self._key)
+        self._tell(record)
         return record
 
     def missing(self, record: ContractRecord) -> tuple[str, ...]:
@@ -134,6 +142,13 @@ class MerchantContracts:
         if len(reached) <= len(contract.providers):
             return record
         return self._book.activate(record.envelope, self._directory())
+
+    def _tell(self, record: ContractRecord) -> None:
+        """Bring the merchant's last action to everyone who holds the contract; a party that has it already keeps it."""
+        for party in (record.contract.regulator, *record.contract.providers):
+            # One that never held the contract, or has ended it itself, refuses: it has nothing to end.
+            with self._tolerating(), suppress(DeniedError, StateTransitionError):
+                self._client.submit(party, record.actions[-1])
 
     @contextmanager
     def _tolerating(self) -> Iterator[None]:

@@ -11,7 +11,7 @@ which providers accept because their homes set `unsafe_minimum_modulus_bits`.
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from io import StringIO
@@ -189,6 +189,7 @@ class Federation:
     providers: dict[str, Running]
     merchant: Merchant
     merchant_home: Home
+    policy: Policy
     applications: int = field(default=0)
 
     @property
@@ -242,15 +243,23 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def make_home(folder: Path, name: str, role: Role, *, listens: bool = True, domain: str = DOMAIN) -> Home:
+def make_home(
+    folder: Path,
+    name: str,
+    role: Role,
+    *,
+    listens: bool = True,
+    domain: str = DOMAIN,
+    passphrase: bytes | None = None,
+) -> Home:
     """Found a party with an address on the loopback and the tests' short Paillier keys."""
     endpoint = f"127.0.0.1:{free_port()}" if listens else ""
     founding = Founding(Subject(name, role, domain), f"91110000-{name}", endpoint)
-    home = found(folder / name, founding, passphrase=None, clock=CLOCK)
+    home = found(folder / name, founding, passphrase=passphrase, clock=CLOCK)
     settings = home.path / "party.toml"
     shorter = f"\n[compute]\nworkers = -1\npaillier_bits = {KEY_BITS}\nunsafe_minimum_modulus_bits = {KEY_BITS}\n"
     settings.write_text(settings.read_text() + shorter)
-    return Home.open(home.path)
+    return Home.open(home.path, passphrase=lambda: passphrase)
 
 
 def write_dataset(home: Home, frame: pd.DataFrame, policy: Policy) -> None:
@@ -290,15 +299,19 @@ def federation(
     *,
     policy: Policy = Policy(),
     policies: Mapping[str, Policy] | None = None,
+    prepare: Callable[[Home], Home] = lambda home: home,
 ) -> Iterator[Federation]:
-    """Build the federation, run it, and stop it. `policies` override `policy` provider by provider."""
+    """Build the federation, run it, and stop it.
+
+    `policies` override `policy` provider by provider; `prepare` may change a provider's home before it is enrolled.
+    """
     with ExitStack() as stack:
         regulator = serve(make_home(folder, "authority", Role.REGULATOR))
         stack.callback(regulator.stop)
         assert isinstance(regulator.party, Regulator)
         homes = {}
         for name, frame in frames.items():
-            home = make_home(folder, name, Role.PROVIDER)
+            home = prepare(make_home(folder, name, Role.PROVIDER))
             write_dataset(home, frame, (policies or {}).get(name, policy))
             homes[name] = enrol(regulator.party, home)
         merchant_home = enrol(regulator.party, make_home(folder, "analyst", Role.MERCHANT, listens=False))
@@ -312,4 +325,4 @@ def federation(
         for name, home in homes.items():
             providers[name] = serve(home)
         merchant = stack.enter_context(Merchant.open(merchant_home, say=lambda text: None))
-        yield Federation(folder, regulator, providers, merchant, merchant_home)
+        yield Federation(folder, regulator, providers, merchant, merchant_home, policy)

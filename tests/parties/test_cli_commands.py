@@ -5,6 +5,7 @@ import json
 import pytest
 
 from parties.cli.app import run
+from parties.held_contracts import held_contracts
 from sandbox.contract_states import ContractAction
 from tests.parties.federation import Policy, Terms, federation
 from tests.parties.test_federation import rows
@@ -35,8 +36,6 @@ def contract(fed):
     application = str(fed.application(Terms(calls=1000)))
     home = str(fed.merchant_home.path)
     assert run(["contract", "apply", application, "--home", home]) == 0
-    from parties.held_contracts import held_contracts
-
     (record,) = held_contracts(fed.merchant_home)
     for name, running in fed.providers.items():
         arguments = ["contract", "approve", record.contract_id[:10], "--reason", "within the plan"]
@@ -90,7 +89,7 @@ def test_a_ledger_is_shown_entry_by_entry(unseen, contract):
     shown = json.loads(out)
     assert [entry["index"] for entry in shown["entries"]] == list(range(shown["size"]))
     assert {"genesis", "contract", "directory"} <= {entry["kind"] for entry in shown["entries"]}
-    code, out, _ = unseen("east", "ledger", "show")
+    _, out, _ = unseen("east", "ledger", "show")
     assert len(out.splitlines()) == shown["size"] + 1
 
 

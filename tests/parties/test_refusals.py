@@ -1,7 +1,7 @@
 """What bad input gets over the wire: a reason with its clause, an entry, and nothing computed.
 
-Each test sends real bytes through real TLS to a running federation; the attacker is an enrolled party that does not keep
-to the client's code, or one with a certificate of another authority.
+Each test sends real bytes through real TLS to a running federation; the attacker is an enrolled party that does not
+keep to the client's code, or one with a certificate of another authority.
 """
 
 from dataclasses import dataclass, replace
@@ -28,7 +28,17 @@ from parties.channel import Dialler
 from parties.client.peers import ComputeClient
 from parties.entropy import SystemEntropy
 from parties.errors import CertificateRefusedError, Culprit, RemoteError, from_rpc_error
+from parties.identity import (
+    CertificateAuthority,
+    Subject,
+    certificate_from_pem,
+    certificate_to_pem,
+    generate_tls_key,
+    key_from_pem,
+    key_to_pem,
+)
 from protocols.paillier_key import PublicKey, Scheme, generate_key
+from sandbox.denials import recorded_clause
 from sandbox.errors import DenialReason, DeniedError, PeerUnavailableError
 from sandbox.ports import PublicKeyBytes, SignedBytes
 from sandbox.request import (
@@ -114,7 +124,7 @@ def refused(fed, attack, reason, *, check=None):
     if check is not None:
         assert caught.value.check == check
     entry = last_denial(fed)
-    assert (entry.reason, entry.clause) == (reason.value, caught.value.clause)
+    assert (entry.reason, entry.clause) == (reason.value, recorded_clause(caught.value.clause))
     assert entry.identity == "spiffe://test.example/merchant/analyst"
     assert calls(fed) == before
 
@@ -297,3 +307,25 @@ def test_a_provider_whose_ledger_cannot_record_releases_nothing(tmp_path):
         with pytest.raises((PeerUnavailableError, DeniedError, RemoteError)) as caught:
             fed.merchant.aggregate(contract, statistics=["count"], timeout=20)
         assert "north" in str(caught.value) or "ledger" in str(caught.value)
+
+
+def test_a_certificate_of_the_own_authority_that_the_directory_does_not_list_is_denied_and_recorded(fed, attacker):
+    authority_home = fed.regulator.home
+    pem = (authority_home.path / "ca.pem").read_bytes()
+    authority = CertificateAuthority(
+        certificate_from_pem(pem), key_from_pem(authority_home.read(authority_home.keys / "ca.pem"), None, where="ca")
+    )
+    for role, reason in ((Role.PROVIDER, DenialReason.WRONG_ROLE), (None, DenialReason.UNKNOWN_PARTY)):
+        subject = Subject("analyst", role, "test.example") if role else Subject("ghost", Role.MERCHANT, "test.example")
+        key = generate_tls_key()
+        certificate = authority.issue(key.public_key(), subject, now_ms=CLOCK.now_ms())
+        credentials = grpc.ssl_channel_credentials(pem, key_to_pem(key, None), certificate_to_pem(certificate))
+        endpoint = fed.providers["east"].home.listen
+        options = [("grpc.ssl_target_name_override", "east.provider.test.example")]
+        with grpc.secure_channel(endpoint, credentials, options) as channel:
+            stub = catalogue_pb2_grpc.CatalogueServiceStub(channel)
+            with pytest.raises(grpc.RpcError) as caught:
+                stub.ListDatasets(catalogue_pb2.ListDatasetsRequest(), timeout=20)
+        assert from_rpc_error("east", caught.value).reason is reason
+        entry = last_denial(fed)
+        assert (entry.reason, entry.identity) == (reason.value, subject.spiffe_id)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from audit.clock import SystemClock
+from audit.clock import Clock, SystemClock
 from audit.directory import Role
 from parties.client.merchant import Merchant
 from parties.founding import Founding, accept, found
@@ -142,6 +142,17 @@ fee_cap = {fee_cap}
 """
 
 
+@dataclass
+class ShiftedClock:
+    """The providers' clock: the machine's, and `ahead_ms` more."""
+
+    ahead_ms: int = 0
+
+    def now_ms(self) -> int:
+        """Milliseconds since the epoch."""
+        return CLOCK.now_ms() + self.ahead_ms
+
+
 @dataclass(frozen=True)
 class Terms:
     """What a test may want otherwise in its contract."""
@@ -190,6 +201,7 @@ class Federation:
     merchant: Merchant
     merchant_home: Home
     policy: Policy
+    clock: ShiftedClock
     applications: int = field(default=0)
 
     @property
@@ -233,7 +245,7 @@ class Federation:
         """Stop a provider and start it again on the same address."""
         old = self.providers[name]
         old.stop()
-        self.providers[name] = serve(Home.open(old.home.path))
+        self.providers[name] = serve(Home.open(old.home.path), self.clock)
 
 
 def free_port() -> int:
@@ -269,15 +281,15 @@ def write_dataset(home: Home, frame: pd.DataFrame, policy: Policy) -> None:
     (home.catalog / "persons.toml").write_text(DECLARATION.format(party=home.name, **vars(policy)))
 
 
-def serve(home: Home) -> Running:
+def serve(home: Home, clock: Clock = CLOCK) -> Running:
     """Open a provider or regulator and let it serve in this process."""
     log = StringIO()
     logger = make_logger(home.config.telemetry, home.name, log)
     party: Provider | Regulator
     if home.role is Role.REGULATOR:
-        party = Regulator.open(home, logger=logger)
+        party = Regulator.open(home, clock=clock, logger=logger)
     else:
-        party = Provider.open(home, executor=InlineExecutor(), logger=logger)
+        party = Provider.open(home, executor=InlineExecutor(), clock=clock, logger=logger)
     server = PartyServer(home, directory=party.directory, logger=logger)
     party.register(server)
     server.start()
@@ -316,6 +328,7 @@ def federation(
             homes[name] = enrol(regulator.party, home)
         merchant_home = enrol(regulator.party, make_home(folder, "analyst", Role.MERCHANT, listens=False))
         providers: dict[str, Running] = {}
+        clock = ShiftedClock()
 
         def stop_providers() -> None:
             for running in providers.values():
@@ -323,6 +336,6 @@ def federation(
 
         stack.callback(stop_providers)
         for name, home in homes.items():
-            providers[name] = serve(home)
+            providers[name] = serve(home, clock)
         merchant = stack.enter_context(Merchant.open(merchant_home, say=lambda text: None))
-        yield Federation(folder, regulator, providers, merchant, merchant_home, policy)
+        yield Federation(folder, regulator, providers, merchant, merchant_home, policy, clock)

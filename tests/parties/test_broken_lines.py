@@ -14,7 +14,7 @@ from parties.errors import HomeError, PassphraseError
 from parties.home import Home
 from sandbox.contract_states import ContractState
 from sandbox.errors import DenialReason, DeniedError
-from tests.parties.federation import Terms, federation, free_port, make_home, write_dataset
+from tests.parties.federation import Terms, federation, free_port, make_home, serve, write_dataset
 from tests.parties.relay import Relay
 from tests.parties.test_federation import assert_the_books_agree, rows
 
@@ -152,3 +152,23 @@ def test_a_quota_holds_against_calls_at_the_same_time(tmp_path):
         assert results.count(DenialReason.QUOTA_EXHAUSTED) == 5
         fed.merchant.flush()
         assert fed.merchant.statement(contract).subtotal("north").receipts == 3
+
+
+def test_a_provider_that_cannot_hear_the_regulator_stops_when_the_lease_ends_and_goes_on_when_it_can(tmp_path):
+    with federation(tmp_path, frames_of("east", "north")) as fed:
+        contract = fed.contract(Terms(lease_minutes=1))
+        fed.merchant.aggregate(contract, statistics=["count"])
+        fed.regulator.server.stop(0)
+        fed.clock.ahead_ms = 90_000
+        with pytest.raises(DeniedError) as caught:
+            fed.merchant.aggregate(contract, statistics=["count"])
+        assert caught.value.reason is DenialReason.LEASE_EXPIRED
+        fed.regulator.party.close()
+        fed.regulator = serve(Home.open(fed.regulator.home.path))
+        try:
+            fed.clock.ahead_ms = 0
+            for running in fed.providers.values():
+                running.party.desk.hear(contract)
+            assert fed.merchant.aggregate(contract, statistics=["count"]).withheld == 0
+        finally:
+            fed.regulator.stop()

@@ -125,7 +125,7 @@ def test_exit_codes_tell_unknown_contracts_from_usage(unseen, contract):
     assert unseen("analyst", "aggregate", "0", "--count")[0] == 2
     assert unseen("analyst", "aggregate", contract)[0] == 2
     assert unseen("analyst", "aggregate", contract, "--mean", "height")[0] == 2
-    code, _, err = unseen("analyst", "aggregate", contract, "--mean", "height", "--json")
+    _, _, err = unseen("analyst", "aggregate", contract, "--mean", "height", "--json")
     assert json.loads(err.splitlines()[-1])["exit"] == 2
 
 

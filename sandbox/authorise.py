@@ -138,7 +138,8 @@ def _verify_signature(
     """Check 2. Blocks forged or altered requests, a swapped query, and a swapped Paillier key.
 
     The signature covers query and purpose through their commitments and the key through its fingerprint. A key that is
-    retired, revoked or made for another purpose signs no request.
+    retired, revoked or made for another purpose signs no request. Lines beside it are refused, since whoever forwards
+    an envelope can add them and it is logged as received.
     """
     request = parsed.request
     if context.record is not None and context.record.contract.merchant != request.merchant:
@@ -150,6 +151,9 @@ def _verify_signature(
         detail = f"{record.name} has no active message key in the directory; rotate it in"
         raise DeniedError(DenialReason.BAD_SIGNATURE, "authorise.signature", detail, 2)
     _numbered(2, lambda: verify_by_key(parsed.envelope, live[0], "authorise.signature"))
+    if len(parsed.envelope.signatures) != 1:
+        detail = "it carries further signature lines, which nothing vouches for; send it with its merchant's alone"
+        raise DeniedError(DenialReason.BAD_SIGNATURE, "authorise.signature", detail, 2)
     if (request.key_fingerprint, request.key_scheme, request.key_bits) != (key.fingerprint, key.scheme.value, key.bits):
         detail = "the Paillier key that came with the request is not the one that the merchant signed"
         raise DeniedError(DenialReason.KEY_MISMATCH, "authorise.key", detail, 2)

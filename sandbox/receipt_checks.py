@@ -33,7 +33,8 @@ def verify_part_receipt(data: bytes, *, provider: str, terms: ReceiptTerms, dire
     """Check one receipt: `provider`'s signature, and every field that is known beforehand.
 
     Units and price are recomputed from the contract. The commitments to response and statistic can be opened by the
-    provider alone. Blocks: a receipt for another call or key, an overstated price, a back-dated clock.
+    provider alone. Blocks: a receipt for another call or key, an overstated price, a back-dated clock, signature
+    lines that somebody added on its way.
     Raises `PeerMisbehavedError` naming `provider`.
     """
     try:
@@ -47,6 +48,10 @@ def verify_part_receipt(data: bytes, *, provider: str, terms: ReceiptTerms, dire
         raise PeerMisbehavedError(
             provider, DenialReason.BAD_SIGNATURE, f"its receipt is not its own: {error}"
         ) from error
+    if len(envelope.signatures) != 1:
+        raise PeerMisbehavedError(
+            provider, DenialReason.BAD_SIGNATURE, "its receipt carries further signature lines than its own"
+        )
     for name, wanted in _known(provider, terms).items():
         if getattr(payload, name) != wanted:
             raise PeerMisbehavedError(

@@ -159,6 +159,7 @@ class Provider:
                 skew_ms=limits.skew_ms,
                 horizon_ms=limits.deadline_max_ms,
                 minimum_modulus_bits=self._home.config.compute.unsafe_minimum_modulus_bits,
+                part_bytes=limits.message_bytes // 8 * 7,
             ),
             threading.Semaphore(max(1, limits.threads * 3 // 4)),
         )

@@ -292,7 +292,7 @@ def _verify_grade(query: AggregateQuery, record: ContractRecord, context: Author
 def _usable_layout(
     contract: Contract, query: AggregateQuery, key: PublicKey, limits: AuthoriseLimits
 ) -> AggregateLayout:
-    """The key is fit for use; part of check 2, but last, since it costs the most.
+    """The key is fit for use; part of check 2, but last, since it costs the most. And the part fits into a message.
 
     The widest slot that a frame allows has 99 bits, so that every permitted modulus is wide enough.
     """
@@ -300,7 +300,12 @@ def _usable_layout(
         check_public_key(key, minimum_bits=limits.minimum_modulus_bits)
     except BadModulusError as error:
         raise DeniedError(DenialReason.BAD_MODULUS, "authorise.key", str(error), 2) from error
-    return plan_aggregate(contract, query, key.bits)
+    layout = plan_aggregate(contract, query, key.bits)
+    size = layout.ciphertexts * key.ciphertext_width
+    if size > limits.part_bytes:
+        detail = f"the encrypted part has {size} bytes, {limits.part_bytes} fit a message; ask for fewer cells or sums"
+        raise DeniedError(DenialReason.TOO_LARGE, "authorise.group_by", detail, 6)
+    return layout
 
 
 def _numbered(check: int, verify: Callable[[], _T]) -> _T:

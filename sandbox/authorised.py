@@ -38,14 +38,16 @@ class Leg(Enum):
 
 @dataclass(frozen=True, slots=True)
 class AuthoriseLimits:
-    """Clock skew and the farthest deadline in milliseconds; the shortest Paillier modulus in bits.
+    """Clock skew and the farthest deadline in milliseconds; the shortest Paillier modulus in bits; the longest part.
 
-    A modulus under 2048 bits can be factored: only tests lower `minimum_modulus_bits`.
+    A modulus under 2048 bits can be factored: only tests lower `minimum_modulus_bits`. `part_bytes` leaves room in one
+    message for the receipts and bitmaps beside a part.
     """
 
     skew_ms: int = 60_000
     horizon_ms: int = 15 * 60_000
     minimum_modulus_bits: int = MINIMUM_BITS
+    part_bytes: int = 7 * 1024 * 1024
 
 
 DEFAULT_LIMITS: Final = AuthoriseLimits()

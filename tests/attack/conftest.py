@@ -1,3 +1,7 @@
+"""The in-memory federation, for every attack."""
+
 from __future__ import annotations
 
-from tests.sandbox.conftest import federate as federate  # the in-memory federation, for every attack
+from tests.sandbox.conftest import federate
+
+__all__ = ["federate"]

@@ -105,6 +105,14 @@ class CertificateRefusedError(PeerUnavailableError):
         self.culprit = culprit
 
 
+class RefusedByPeerError(DeniedError):
+    """A peer of the computing party refused: its own ledger says so, the detail names it."""
+
+    def __init__(self, party: str, error: DeniedError) -> None:
+        super().__init__(error.reason, error.clause, f"{party}: {error.detail}", error.check, error.left)
+        self.party = party
+
+
 class RemoteError(PartyError):
     """A peer failed or refused with a status that no typed exception stands for."""
 

@@ -54,12 +54,17 @@ class MerchantContracts:
     def lay(self, contract: Contract) -> ContractRecord:
         """Sign a contract, keep it, and lay it before its providers.
 
-        A provider that cannot be reached gets it with the next `refresh`. Raises what a provider that refuses it says.
+        A provider that cannot be reached gets it with the next `refresh`. If one refuses it, which is raised, the
+        contract is ended, here and at those that have it already.
         """
         record = self._book.receive(sign_contract(contract, self._key), self._directory())
         for provider in contract.providers:
-            with self._tolerating():
-                self._client.apply(provider, record.envelope)
+            try:
+                with self._tolerating():
+                    self._client.apply(provider, record.envelope)
+            except DeniedError as error:
+                self.terminate(record.contract_id, f"refused by {provider}: {error.reason.value}")
+                raise
         return record
 
     def refresh(self, contract_id: str) -> ContractRecord:
@@ -96,7 +101,11 @@ class MerchantContracts:
         except DeniedError as error:
             if error.reason is not DenialReason.CONTRACT_UNKNOWN:
                 raise
-            held = self._client.apply(party, record.envelope)
+            try:
+                held = self._client.apply(party, record.envelope)
+            except DeniedError as refusal:
+                self._say(f"{party} refuses contract {record.contract_id[:12]}: {refusal}")
+                return record
         return self._merge(held, record)
 
     def _merge(self, held: HeldContract, record: ContractRecord) -> ContractRecord:

@@ -11,7 +11,7 @@ from audit.clock import Clock
 from audit.errors import UnknownPartyError
 from parties import compute_messages as wire
 from parties.channel import Dialler, Method
-from parties.errors import RemoteError
+from parties.errors import RefusedByPeerError, RemoteError
 from sandbox.errors import DenialReason, DeniedError, PeerMisbehavedError, PeerUnavailableError
 from sandbox.ports import AckResult, AnswerMessage, OfferMessage, PartMessage, PublicKeyBytes, SignedBytes
 
@@ -33,12 +33,14 @@ class ComputeClient:
     def offer(self, party: str, signed: SignedBytes, key: PublicKeyBytes, deadline_ms: int) -> OfferMessage:
         """Forward the merchant's request as it is and return the peer's offer."""
         request = compute_pb2.OfferRequest(request=wire.signed_to_wire(signed), key=wire.key_to_wire(key))
-        return _read(party, wire.offer_from_wire, self._call(party, lambda stub: stub.Offer, request, deadline_ms))
+        response = self._call_peer(party, lambda stub: stub.Offer, request, deadline_ms)
+        return _read(party, wire.offer_from_wire, response)
 
     def part(self, party: str, call: str, offers: tuple[bytes, ...], roster: bytes, deadline_ms: int) -> PartMessage:
         """Hand over all offers and the roster; return the peer's part."""
         request = compute_pb2.PartRequest(request_id=call, offers=offers, roster=roster)
-        return _read(party, wire.part_from_wire, self._call(party, lambda stub: stub.Part, request, deadline_ms))
+        response = self._call_peer(party, lambda stub: stub.Part, request, deadline_ms)
+        return _read(party, wire.part_from_wire, response)
 
     def abort(self, party: str, call: str, reason: str) -> None:
         """Tell the peer that the run has ended without an answer."""
@@ -63,6 +65,19 @@ class ComputeClient:
             party, lambda stub: stub.GetAnswer, compute_pb2.GetAnswerRequest(request_id=call), deadline_ms
         )
         return _read(party, wire.answer_from_wire, response.answer)
+
+    def _call_peer(
+        self,
+        party: str,
+        method: Callable[[compute_pb2_grpc.ComputeServiceStub], Method[_Request, _Response]],
+        request: _Request,
+        deadline_ms: int,
+    ) -> _Response:
+        """Call on a merchant's behalf: a refusal is the peer's, which has recorded it, and not this party's own."""
+        try:
+            return self._call(party, method, request, deadline_ms)
+        except DeniedError as error:
+            raise RefusedByPeerError(party, error) from error
 
     def _call(
         self,

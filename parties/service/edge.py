@@ -11,6 +11,7 @@ import grpc
 
 from audit.clock import Clock
 from audit.errors import BadSignatureError, RevokedKeyError, UnknownKeyError
+from parties.errors import RefusedByPeerError
 from parties.identity import peer_identity
 from sandbox.authorise import PeerIdentity
 from sandbox.errors import DenialReason, DeniedError
@@ -46,7 +47,7 @@ class Edge:
 
     @contextmanager
     def serving(self, context: grpc.ServicerContext) -> Iterator[Caller]:
-        """Serve one call that the gate has let in, and record what is denied inside.
+        """Serve one call that the gate has let in, and record what this party denies inside.
 
         Raises:
             DeniedError: whatever is raised inside; a signature that does not verify becomes BAD_SIGNATURE.
@@ -93,4 +94,8 @@ class Edge:
         return tuple(page), page[-1] if len(after) > len(page) else ""
 
     def _record(self, error: DeniedError, caller: Caller) -> None:
+        if isinstance(error, RefusedByPeerError):
+            return  # the peer's ledger has it
+        if error.reason is DenialReason.CONTRACT_UNKNOWN and not caller.call:
+            return  # looking for a contract that is not here asks for nothing
         self.deny(error, Denial(caller.peer.spiffe_id, caller.merchant, caller.call, caller.contract))

@@ -281,3 +281,28 @@ def test_a_query_over_unknown_columns_never_leaves_the_merchant(fed, contract):
     with pytest.raises(UsageError, match="no column"):
         fed.merchant.aggregate(contract, statistics=["mean(height)"])
     assert len(list(fed.merchant.entries())) == before
+
+
+def test_a_contract_that_one_provider_refuses_is_ended_for_all(tmp_path):
+    frames = {name: rows(name, 60, seed) for seed, name in enumerate(NAMES[:3])}
+    strict = {"south": Policy(min_group_size=50)}
+    with federation(tmp_path, frames, policies=strict) as fed:
+        with pytest.raises(DeniedError) as caught:
+            fed.merchant.apply(fed.application(Terms(extra="[release]\nmin_group_size = 3")))
+        assert caught.value.reason is DenialReason.GROUP_SIZE_TOO_SMALL
+        assert list(fed.merchant.contracts()["state"]) == ["terminated"]
+        for name in ("east", "north"):
+            (record,) = fed.providers[name].party.desk.list(fed.merchant_home.identity)
+            assert record.state is ContractState.TERMINATED
+
+
+def test_a_peers_refusal_is_recorded_by_the_peer_alone_and_names_it(tmp_path):
+    frames = {name: rows(name, 60, seed) for seed, name in enumerate(NAMES[:2])}
+    with federation(tmp_path, frames) as fed:
+        contract_id = fed.contract()
+        fed.providers["north"].party.decide(contract_id, ContractAction.REVOKE, "misuse suspected")
+        with pytest.raises(DeniedError, match="north: ") as caught:
+            fed.merchant.aggregate(contract_id, statistics=["count"])
+        assert caught.value.reason is DenialReason.CONTRACT_NOT_ACTIVE
+        assert [entry.reason for entry in denials(fed, "north")] == ["CONTRACT_NOT_ACTIVE"]
+        assert denials(fed, "east") == []

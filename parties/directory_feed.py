@@ -121,15 +121,16 @@ class DirectoryFeed:
     def look_again(self) -> Directory:
         """Return the newest directory, asking the regulator unless that was done a moment ago; never raises for it.
 
-        For a server that meets a party it does not know: it may have been enrolled since.
+        For a server that meets a party it does not know: it may have been enrolled since. One caller asks at a time;
+        the others go on with what is held, so that strangers hold no threads while the regulator does not answer.
         """
-        now = time.monotonic()
-        with self._looking:
-            due = now - self._looked >= LOOK_SECONDS
-            if due:
-                self._looked = now
-        if due:
-            self._try_refresh()
+        if self._looking.acquire(blocking=False):
+            try:
+                if time.monotonic() - self._looked >= LOOK_SECONDS:
+                    self._try_refresh()
+                    self._looked = time.monotonic()
+            finally:
+                self._looking.release()
         return self.current()
 
     def _try_refresh(self) -> None:

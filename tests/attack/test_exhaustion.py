@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import socket
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
+from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from audit.names import Role
+from parties import directory_feed
 from parties.config import Limits
+from parties.directory_feed import DirectoryFeed
+from parties.telemetry import make_logger
 from sandbox.authorise import AuthoriseContext, Authorised, AuthoriseLimits, authorise
 from sandbox.contract import DatasetBinding
 from sandbox.declaration_model import ColumnDescription
@@ -15,6 +23,7 @@ from sandbox.errors import DenialReason, DeniedError
 from sandbox.frame import ColumnType, Frame, FrameColumn, Use
 from sandbox.grades import Grade
 from sandbox.request import AggregateQuery, Statistic, StatisticKind
+from tests.parties.homes import CLOCK, join, new_home, served
 from tests.sandbox.agreement import (
     AT_MS,
     PROVIDERS,
@@ -90,3 +99,29 @@ def test_a_call_whose_part_no_message_can_carry_is_refused_before_it_is_taken() 
     undeliverable = authorise_wide(part_bytes=2**40)  # the defence off
     width = undeliverable.key.ciphertext_width
     assert undeliverable.layout.ciphertexts * width > Limits().message_bytes
+
+
+def test_strangers_hold_no_threads_while_the_regulator_does_not_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The attack: a certificate that the directory does not list (a revoked one, say) calls again and again while the
+    regulator hangs. Each call asked for a newer directory and waited its turn, until no thread was left to serve with.
+    """
+    monkeypatch.setattr(directory_feed, "LOOK_SECONDS", 0.0)  # as if each came long after the one before
+    monkeypatch.setattr(directory_feed, "ASK_TIMEOUT_MS", 3_000)
+    with served(tmp_path) as watch:
+        shop = join(watch.regulator, new_home(tmp_path, "shop", Role.MERCHANT))
+        feed = DirectoryFeed(
+            shop, CLOCK, lambda data, directory: None, make_logger(shop.config.telemetry, "shop", StringIO())
+        )
+        watch.server.stop(0)
+        with ThreadPoolExecutor(6) as threads, socket.create_server(address(watch.endpoint)):  # it never answers
+            calls = [threads.submit(feed.look_again) for _ in range(6)]
+            assert len(wait(calls, timeout=1.5).not_done) <= 1
+        assert {call.result().version for call in calls} == {2}
+        feed.close()
+
+
+def address(endpoint: str) -> tuple[str, int]:
+    host, _, port = endpoint.rpartition(":")
+    return host, int(port)

@@ -89,6 +89,7 @@ class Scan:
 def hardened_connection(threads: int, files: Sequence[str] = ()) -> duckdb.DuckDBPyConnection:
     """An in-memory DuckDB that may read `files` and nothing else, spills nothing and loads no extension."""
     connection = duckdb.connect(":memory:", config={"threads": threads})
+    connection.execute("SET enable_progress_bar = false")  # it would tell the log how long a scan takes
     connection.execute("SET autoinstall_known_extensions = false")
     connection.execute("SET autoload_known_extensions = false")
     connection.execute("SET temp_directory = ''")

@@ -224,13 +224,17 @@ def _level(column: _PlanColumn, parameters: Parameters) -> str:
     value, decimals, edges = f"usable_{column.key}", column.declared.decimals, column.frame.edges
     first = parameters.scaled(column.least(edges[0]), decimals)
     last = parameters.scaled(column.greatest(edges[-1]), decimals)
-    steps = "".join(
-        f" WHEN {value} < {parameters.scaled(column.least(edge), decimals)} THEN {index}"
-        for index, edge in enumerate(edges[1:-1])
-    )
-    return (
-        f"CASE WHEN {value} IS NULL OR {value} < {first} OR {value} > {last} THEN NULL{steps} ELSE {len(edges) - 2} END"
-    )
+
+    def search(low: int, high: int) -> str:
+        # A balanced tree: a chain of WHENs would hold every row against every edge.
+        if high - low == 1:
+            return str(low)
+        middle = (low + high) // 2
+        edge = parameters.scaled(column.least(edges[middle]), decimals)
+        return f"CASE WHEN {value} < {edge} THEN {search(low, middle)} ELSE {search(middle, high)} END"
+
+    level = search(0, len(edges) - 1)
+    return f"CASE WHEN {value} IS NULL OR {value} < {first} OR {value} > {last} THEN NULL ELSE {level} END"
 
 
 def _collect(

@@ -1,0 +1,1 @@
+"""Measurements: ours and a baseline in one run, alternating, medians, as ratios."""

@@ -17,6 +17,7 @@ from audit.entry import ContractTransition
 from audit.envelope import Envelope
 from audit.keys import SigningKey
 from audit.ledger import Draft, Ledger
+from audit.names import KeyPurpose, key_name
 from sandbox.contract import Contract, parse_contract
 from sandbox.contract_actions import (
     NONCE_BYTES,
@@ -45,9 +46,11 @@ from sandbox.errors import ContractError, DenialReason, DeniedError, StateTransi
 from sandbox.ports import Clock, Entropy
 from sandbox.vault import Vault, VaultKind
 
-__all__ = ["SKEW_MS", "ContractBook", "ContractRecord"]
+__all__ = ["SKEW_MS", "UNANSWERED_LIMIT", "ContractBook", "ContractRecord"]
 
 SKEW_MS: Final = 60_000  # how far a signed statement may be ahead of this party's clock
+UNANSWERED_LIMIT: Final = 200  # applications of one merchant that nobody here has answered
+UNANSWERED_MS: Final = 30 * 24 * 3_600_000  # how long after its validity an unanswered application counts
 _SALT_BYTES: Final = 32
 _PENDING: Final = "pending:"
 
@@ -97,7 +100,7 @@ class ContractBook:
 
         Raises:
             DeniedError: as `check_contract` and `verify_known_signatures`; PARTICIPANT_SET_MISMATCH when this party has
-                no part in it.
+                no part in it; RATE_LIMITED when too many of the merchant's applications wait for an answer.
             MalformedError, ContractError: the document is wrong, or its validity is over.
         """
         contract = parse_contract(envelope)
@@ -114,6 +117,7 @@ class ContractBook:
                 if self._clock.now_ms() >= contract.validity.not_after_ms:
                     raise ContractError("the contract's validity is over; sign one with a later not_after")
                 known = ContractRecord(envelope.digest, contract, envelope, ContractState.DRAFT, (), None, 0, 0)
+                self._verify_room(known, directory)
             merged = replace(known, envelope=known.envelope.merge(envelope))
             return self._follow_signatures(merged, directory)
 
@@ -241,6 +245,32 @@ class ContractBook:
         acted = replace(record, state=state, actions=(*record.actions, envelope), regulator_ms=regulator_ms)
         opening = Opening(self._entropy.token(_SALT_BYTES), statement.reason.encode())
         return self._transition(acted, statement.actor, envelope.digest, opening)
+
+    def _verify_room(self, record: ContractRecord, directory: Directory) -> None:
+        """Blocks a merchant that fills vault, ledger and memory with applications that nobody has agreed to.
+
+        Ending its own applications, or letting them run out, makes it no room before a month has passed.
+        """
+        if self._party == record.contract.merchant or self._is_answered(record, directory):
+            return
+        since_ms = self._clock.now_ms() - UNANSWERED_MS
+        waiting = sum(
+            known.contract.merchant == record.contract.merchant
+            and known.contract.validity.not_after_ms > since_ms
+            and not self._is_answered(known, directory)
+            for known in self._records.values()
+        )
+        if waiting >= UNANSWERED_LIMIT:
+            detail = f"{waiting} applications of {record.contract.merchant} wait for an answer here; ask for it first"
+            raise DeniedError(DenialReason.RATE_LIMITED, "applications", detail)
+
+    def _is_answered(self, record: ContractRecord, directory: Directory) -> bool:
+        """Whether it was rejected, or whoever has to approve it before this party goes on has signed it."""
+        if record.state is ContractState.REJECTED:
+            return True
+        needed = (self._party,) if self._role is Role.PROVIDER else record.contract.providers
+        keys = (key_name(name, Role.PROVIDER, directory.domain, KeyPurpose.MESSAGE) for name in needed)
+        return all(record.envelope.signed_by(name) for name in keys)
 
     @staticmethod
     def _latest_ms(record: ContractRecord, actor: str) -> int:

@@ -253,12 +253,21 @@ class _Verification:
         """Takes the log's keys from the first entry and, when there is one, the directory."""
         self._genesis = genesis
         named = VerifyingKey.parse(genesis.log_key)
+        if genesis.origin != named.name:
+            # A key that serves two origins has two histories, and no outside checkpoint is of both.
+            raise VerificationFailedError(
+                Damage.BAD_SIGNATURE, 0, f"the log calls itself {genesis.origin}, its key is that of {named.name}"
+            )
         keys = [named]
         if self._directory is not None:
             try:
                 record = self._directory.party(genesis.party)
             except AuditError as error:
                 raise VerificationFailedError(Damage.BAD_SIGNATURE, 0, str(error)) from error
+            if record.role is not genesis.role:
+                raise VerificationFailedError(
+                    Damage.BAD_SIGNATURE, 0, f"{genesis.party} is a {record.role.value} in the regulator's directory"
+                )
             listed = [each for each in record.keys if each.purpose is KeyPurpose.LOG]
             if named not in (each.key for each in listed):
                 raise VerificationFailedError(

@@ -1,5 +1,8 @@
 """Checks what OUTCOME and ACK entries carry: the merchant's request and both sides' signatures over the receipt."""
 
+import re
+from typing import Final
+
 from audit.directory import Directory
 from audit.entry import Ack, Entry, Outcome, Side
 from audit.envelope import Envelope, pae
@@ -8,6 +11,8 @@ from audit.keys import VerifyingKey
 from audit.names import KeyPurpose
 from audit.party_record import KeyStatus
 from audit.receipt import ReceiptPayload, read_receipt, verify_receipt
+
+_REQUEST: Final = re.compile(r"application/vnd\.unseen\.[a-z_]+_request\.v1\+json")
 
 
 class ReceiptCheck:
@@ -24,7 +29,7 @@ class ReceiptCheck:
 
     def __init__(self, directory: Directory | None) -> None:
         self._directory = directory
-        self._awaiting: dict[str, tuple[Envelope, str]] = {}
+        self._awaiting: dict[str, tuple[Envelope, ReceiptPayload]] = {}
         self.revoked = 0
 
     def check(self, index: int, entry: Entry) -> None:
@@ -35,8 +40,9 @@ class ReceiptCheck:
                 is missing, wrong, or by a key that the directory does not list.
         """
         if isinstance(entry, Outcome):
-            payload = self._check_outcome(index, entry)
-            self._awaiting[entry.receipt_id] = (entry.receipt, payload.merchant)
+            if entry.receipt_id in self._awaiting:
+                raise VerificationFailedError(Damage.ALTERED, index, f"receipt {entry.receipt_id} is entered twice")
+            self._awaiting[entry.receipt_id] = (entry.receipt, self._check_outcome(index, entry))
         elif isinstance(entry, Ack):
             self._check_ack(index, entry)
 
@@ -50,6 +56,8 @@ class ReceiptCheck:
             raise VerificationFailedError(
                 Damage.ALTERED, index, "call, contract, units or price differ from the receipt's"
             )
+        if _REQUEST.fullmatch(entry.request.payload_type) is None:
+            raise VerificationFailedError(Damage.ALTERED, index, f"{entry.request.payload_type} is no kind of request")
         if entry.party != (payload.merchant if entry.side is Side.MERCHANT else payload.provider):
             raise VerificationFailedError(Damage.ALTERED, index, "the receipt is between other parties")
         if self._directory is None:
@@ -72,11 +80,13 @@ class ReceiptCheck:
                 index,
                 f"it acknowledges receipt {entry.receipt_id}, which awaits no acknowledgement",
             )
-        receipt, merchant = self._awaiting.pop(entry.receipt_id)
+        receipt, payload = self._awaiting.pop(entry.receipt_id)
+        if (entry.call, entry.contract) != (payload.call, payload.contract):
+            raise VerificationFailedError(Damage.ALTERED, index, "call or contract differ from the receipt's")
         if self._directory is None:
             return
         try:
-            key = self._key(entry.signature.keyid, merchant)
+            key = self._key(entry.signature.keyid, payload.merchant)
             key.verify(pae(receipt.payload_type, receipt.payload), entry.signature.signature)
         except AuditError as error:
             raise VerificationFailedError(Damage.BAD_SIGNATURE, index, str(error)) from error

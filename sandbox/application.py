@@ -75,7 +75,6 @@ from sandbox.contract import (
     MAX_OBLIGATIONS,
     MAX_PROVIDERS,
     MAX_VALIDITY_MS,
-    MIN_LEASE_MS,
     Operation,
     Purpose,
     Quotas,
@@ -186,7 +185,7 @@ def read_application(root: TomlTable) -> Application:
         fee_cap_micro=_amount(tariff, "fee_cap", None),
         lease_ms=MINUTE_MS
         * head.integer(
-            "lease_minutes", MIN_LEASE_MS // MINUTE_MS, MAX_LEASE_MS // MINUTE_MS, default=DEFAULT_LEASE_MINUTES
+            "lease_minutes", 1, MAX_LEASE_MS // MINUTE_MS, default=DEFAULT_LEASE_MINUTES
         ),
         obligations=_obligations(head),
         supersedes=head.text("supersedes", max_length=64, pattern=_CONTRACT_ID, default=""),

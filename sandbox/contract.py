@@ -44,7 +44,7 @@ MAX_OBLIGATIONS: Final = 50
 MAX_OBLIGATION_LENGTH: Final = 500  # characters
 MAX_CALLS: Final = 10**9
 MAX_DECLARED_ROWS: Final = 2**32 - 1
-MIN_LEASE_MS: Final = 60_000  # a shorter one would hang on one lost message
+MIN_LEASE_MS: Final = 1_000  # a provider asks three times a lease; faster than that says nothing
 MAX_LEASE_MS: Final = 30 * 24 * 3_600_000
 MAX_VALIDITY_MS: Final = 10 * 366 * 24 * 3_600_000
 NONCE_BYTES: Final = 16
@@ -234,7 +234,7 @@ class Contract:
         if self.validity.not_after_ms - self.validity.not_before_ms > MAX_VALIDITY_MS:
             raise ContractError("validity lasts more than ten years; make it shorter and renew it")
         if not MIN_LEASE_MS <= self.lease_ms <= MAX_LEASE_MS:
-            raise ContractError(f"lease_ms must be {MIN_LEASE_MS} to {MAX_LEASE_MS} (one minute to 30 days)")
+            raise ContractError(f"lease_ms must be {MIN_LEASE_MS} to {MAX_LEASE_MS} (one second to 30 days)")
         if self.release.min_contributors > len(self.providers):
             raise ContractError("release.min_contributors is more than there are providers: every cell would be closed")
         if self.release.min_contributors < 2 and not self.single_provider:

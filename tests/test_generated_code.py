@@ -3,6 +3,8 @@
 import subprocess
 from pathlib import Path
 
+from unseen.v1 import catalogue_pb2, compute_pb2, contract_pb2, directory_pb2, ledger_pb2
+
 ROOT = Path(__file__).resolve().parent.parent
 COMMITTED = ROOT / "proto" / "unseen" / "v1"
 
@@ -18,8 +20,6 @@ def test_generated_code_is_fresh(tmp_path: Path) -> None:
 
 def test_every_rpc_has_its_own_request_and_response() -> None:
     """`buf lint` asks for the same; this says it where no buf is at hand."""
-    from unseen.v1 import catalogue_pb2, compute_pb2, contract_pb2, directory_pb2, ledger_pb2
-
     seen: list[str] = []
     for module in (catalogue_pb2, compute_pb2, contract_pb2, directory_pb2, ledger_pb2):
         for service in module.DESCRIPTOR.services_by_name.values():

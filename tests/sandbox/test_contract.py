@@ -86,7 +86,7 @@ def binding(party: str, **changes: Any) -> dict[str, DatasetBinding]:
         ({"onward_sharing": True}, "onward_sharing"),
         ({"validity": Validity(AT_MS, AT_MS)}, "validity"),
         ({"validity": Validity(AT_MS, AT_MS + 4_000 * DAY_MS)}, "ten years"),
-        ({"lease_ms": 59_999}, "lease_ms"),
+        ({"lease_ms": 999}, "lease_ms"),
         ({"lease_ms": 31 * DAY_MS}, "lease_ms"),
         ({"release": replace(contract().release, min_contributors=4)}, "min_contributors"),
         ({"release": replace(contract().release, min_contributors=1)}, "min_contributors"),

@@ -49,9 +49,13 @@ from sandbox.stored_messages import decode_answer, encode_answer
 from sandbox.vault import VaultKind
 
 GRACE_S: Final = 1.0
-"""How long past the deadline an answer on its way is waited for."""
+"""How long past the peers' deadline an answer on its way is waited for."""
 
-ABORT_WAIT_S: Final = 2.0
+RESERVE_MS: Final = 3_000
+"""How much sooner than the merchant's own deadline the peers must have answered, at most a quarter of what is left:
+the time to tell the merchant, while it still listens, which of them did not."""
+
+ABORT_WAIT_S: Final = 1.0
 """How long a failed run waits for its aborts to be delivered; undelivered ones are sent again by `sweep`."""
 
 _ABORT: Final = "abort"
@@ -181,13 +185,12 @@ class ComputingSessions:
         self, authorised: Authorised, signed: SignedBytes, key: PublicKeyBytes, own_offer: OfferMessage
     ) -> _Joined:
         request = authorised.request
+        deadline_ms = self._peers_deadline(request.deadline_ms)
         tasks = {
-            peer: partial(self._peers.offer, peer, signed, key, request.deadline_ms)
+            peer: partial(self._peers.offer, peer, signed, key, deadline_ms)
             for peer in self._others(request.participants)
         }
-        messages = self._finish(authorised.call, self._start(tasks), request.deadline_ms) | {
-            self._context.name: own_offer
-        }
+        messages = self._finish(authorised.call, self._start(tasks), deadline_ms) | {self._context.name: own_offer}
         expected = self._round(authorised)
         digests: dict[str, str] = {}
         withheld: list[Bitmap] = []
@@ -216,13 +219,14 @@ class ComputingSessions:
 
     def _gather_parts(self, authorised: Authorised, joined: _Joined) -> AnswerMessage:
         request, call = authorised.request, authorised.call
+        deadline_ms = self._peers_deadline(request.deadline_ms)
         tasks = {
-            peer: partial(self._peers.part, peer, call, joined.offers, joined.roster, request.deadline_ms)
+            peer: partial(self._peers.part, peer, call, joined.offers, joined.roster, deadline_ms)
             for peer in self._others(request.participants)
         }
         started = self._start(tasks)
         prepared = self._own.prepare(call, joined.offers, joined.roster)
-        messages = self._finish(call, started, request.deadline_ms)
+        messages = self._finish(call, started, deadline_ms)
         terms = ReceiptTerms(call, request, authorised.contract, authorised.layout.ciphertexts)
         parts = [prepared.ciphertexts, *(self._read_part(peer, messages[peer], authorised) for peer in messages)]
         receipts = {
@@ -277,6 +281,10 @@ class ComputingSessions:
                 raise PeerUnavailableError(party, "it did not answer within the request's deadline")
         return {party: future.result() for party, future in futures.items()}
 
+    def _peers_deadline(self, deadline_ms: int) -> int:
+        left_ms = deadline_ms - self._context.clock.now_ms()
+        return deadline_ms - max(0, min(RESERVE_MS, left_ms // 4))
+
     def _abort_again(self, peer: str, call: str, _: Future[T]) -> None:
         with suppress(VaultError):  # this party is closing; the peer ends the call at its deadline
             self._queue_aborts(call, (peer,), AbortReason.OTHER)
@@ -285,13 +293,9 @@ class ComputingSessions:
         self._queue_aborts(authorised.call, authorised.request.participants, reason)
         with suppress(LedgerError):  # the run's own error says more; recovery ends the call after a restart
             self._own.end(authorised.call, reason)
-        self._send_aborts(
-            [
-                item
-                for item in self._context.vault.items(VaultKind.OUTBOX, f"{_ABORT}/")
-                if item[0].endswith(authorised.call)
-            ]
-        )
+        left_s = max(0, authorised.request.deadline_ms - self._context.clock.now_ms()) / 1000
+        items = self._context.vault.items(VaultKind.OUTBOX, f"{_ABORT}/")
+        self._send_aborts([item for item in items if item[0].endswith(authorised.call)], left_s / 2)
 
     def _queue_aborts(self, call: str, participants: Sequence[str], reason: AbortReason) -> None:
         vault = self._context.vault
@@ -299,8 +303,9 @@ class ComputingSessions:
             for peer in self._others(participants):
                 vault.put(VaultKind.OUTBOX, f"{_ABORT}/{peer}/{call}", reason.value.encode())
 
-    def _send_aborts(self, items: Sequence[tuple[str, bytes]]) -> None:
-        wait([self._threads.submit(self._send_abort, *item) for item in items], timeout=ABORT_WAIT_S)
+    def _send_aborts(self, items: Sequence[tuple[str, bytes]], wait_s: float = ABORT_WAIT_S) -> None:
+        sent = [self._threads.submit(self._send_abort, *item) for item in items]
+        wait(sent, timeout=min(wait_s, ABORT_WAIT_S))
 
     def _send_abort(self, key: str, reason: bytes) -> None:
         _, peer, call = key.split("/")

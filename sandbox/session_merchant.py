@@ -41,7 +41,7 @@ from sandbox.roster import Round, verify_roster
 from sandbox.stored_messages import decode_answer, encode_answer
 
 ACKNOWLEDGE_MS: Final = 10_000
-"""How long a merchant waits for its acknowledgements to be taken; later ones are sent again from the outbox."""
+"""How long a merchant waits, in all, for its acknowledgements to be taken; the rest is sent again from the outbox."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +138,10 @@ class MerchantSession:
             raise
         return self._finish(call, key, answer)
 
-    def resume(self, call: MerchantCall, key: PrivateKey) -> MerchantResult:
+    def resume(self, call: MerchantCall, key: PrivateKey, *, wait_ms: int = ACKNOWLEDGE_MS) -> MerchantResult:
         """Finish a call that was sent earlier: its kept answer, or the one that the computing party has stored.
+
+        `wait_ms` is how long the computing party may take to send it.
 
         Raises as `run`. A call past its deadline of which the computing party keeps no answer is aborted.
         """
@@ -150,20 +152,21 @@ class MerchantSession:
             return self._finish(call, key, decode_answer(kept))
         now_ms = self._context.clock.now_ms()
         try:
-            answer = self._gateway.answer(request.computing_party, call.parsed.call, now_ms + ACKNOWLEDGE_MS)
+            answer = self._gateway.answer(request.computing_party, call.parsed.call, now_ms + wait_ms)
         except DeniedError:
             if now_ms >= request.deadline_ms:
                 self._invocation.abort(call.parsed.call, AbortReason.EXPIRED)
             raise
         return self._finish(call, key, answer)
 
-    def flush_acknowledgements(self) -> AckResult:
-        """Send every countersigned receipt that is not known to be recorded, call by call.
+    def flush_acknowledgements(self, *, wait_ms: int = ACKNOWLEDGE_MS) -> AckResult:
+        """Send every countersigned receipt that is not known to be recorded, call by call, for `wait_ms` in all.
 
         What a provider cannot take now stays in the outbox. Raises `VaultError`.
         """
         recorded: list[str] = []
         pending: list[str] = []
+        deadline_ms = self._context.clock.now_ms() + wait_ms
         for call, receipts in self._invocation.outbox().items():
             envelopes = [Envelope.decode(data) for data in receipts]
             sent = {envelope.digest for envelope in envelopes}
@@ -171,7 +174,7 @@ class MerchantSession:
                 result = self._gateway.acknowledge(
                     read_receipt(envelopes[0]).computing_party,
                     receipts,
-                    self._context.clock.now_ms() + ACKNOWLEDGE_MS,
+                    deadline_ms,
                 )
                 done = sorted(sent & set(result.recorded))
             except (PeerUnavailableError, PeerMisbehavedError, DeniedError):

@@ -35,10 +35,12 @@ from sandbox.request import (
     parse_request,
     sign_request,
 )
-from sandbox.session_merchant import MerchantCall, MerchantResult, MerchantSession
+from sandbox.session_merchant import ACKNOWLEDGE_MS, MerchantCall, MerchantResult, MerchantSession
 from sandbox.vault import VaultKind
 
 RETRY_SECONDS: Final = 1.0
+LAST_ASK_MS: Final = 1_000
+"""How long the answer to a lost call may take that is asked for when the deadline has come."""
 FIRST_ATTEMPT: Final = 1
 ASKING: Final = "asking"
 """The stage of `Progress` from sending a request to its answer."""
@@ -71,18 +73,20 @@ class MerchantCalling:
         return self._session.flush_acknowledgements()
 
     def ask(self, record: ContractRecord, query: AggregateQuery, key: PrivateKey, timeout_ms: int) -> AggregateResult:
-        """Sign and send one request, and return its result; see `Merchant.aggregate`."""
+        """Send the acknowledgements due, sign and send one request, return its result; see `Merchant.aggregate`."""
         contract = record.contract
-        self._contracts.get(contract.computing_party, record.contract_id)  # is it there? nothing is recorded before
-        now_ms = self._context.clock.now_ms()
+        deadline_ms = self._context.clock.now_ms() + timeout_ms
+        # Is it there? Nothing is recorded before.
+        self._contracts.get(contract.computing_party, record.contract_id, timeout_ms=timeout_ms)
+        self._session.flush_acknowledgements(wait_ms=min(ACKNOWLEDGE_MS, timeout_ms // 4))
         terms = RequestTerms(
             contract=record.contract_id,
             merchant=self._context.name,
             participants=contract.providers,
             computing_party=contract.computing_party,
             attempt=FIRST_ATTEMPT,
-            issued_at_ms=now_ms,
-            deadline_ms=now_ms + timeout_ms,
+            issued_at_ms=self._context.clock.now_ms(),
+            deadline_ms=deadline_ms,
         )
         request, openings = build_request(terms, query, contract.purpose, key.public_key, self._context.entropy)
         envelope = sign_request(request, self._context.key)
@@ -119,17 +123,20 @@ class MerchantCalling:
     def _fetch(
         self, call: MerchantCall, key: PrivateKey, deadline_ms: int, lost: PeerUnavailableError
     ) -> MerchantResult:
-        """The line broke after the request may have been sent: fetch the stored answer until the deadline."""
-        while self._context.clock.now_ms() < deadline_ms:
-            time.sleep(RETRY_SECONDS)
+        """The line broke after the request may have been sent: fetch the stored answer until the deadline.
+
+        Asked after the deadline, a computing party that has no answer ends the call here too. One that is silent may
+        have an answer that all providers have recorded: the call stays open, and `resume` fetches it or ends it.
+        """
+        while (left_ms := deadline_ms - self._context.clock.now_ms()) > 0:
+            time.sleep(min(RETRY_SECONDS, left_ms / 1000))
             try:
-                return self._session.resume(call, key)
+                return self._session.resume(call, key, wait_ms=max(LAST_ASK_MS, left_ms))
             except PeerUnavailableError:
                 continue
             except DeniedError as error:
                 if error.reason is not DenialReason.STALE:
                     raise
-        self._invocation.abort(call.parsed.call, AbortReason.EXPIRED)
         raise lost
 
     def _load(self, sent: SentCall, record: ContractRecord) -> MerchantCall:

@@ -47,11 +47,11 @@ class ContractClient:
         request = contract_pb2.ApplyRequest(envelope=envelope.encode())
         return _held(party, channel.call(stub.Apply, request).contract)
 
-    def get(self, party: str, contract_id: str) -> HeldContract:
-        """Fetch one contract with the signatures and actions that a party holds."""
+    def get(self, party: str, contract_id: str, *, timeout_ms: int | None = None) -> HeldContract:
+        """Fetch one contract with the signatures and actions that a party holds, in `timeout_ms` or the default."""
         channel, stub = self._stub(party)
         request = contract_pb2.GetContractRequest(contract_id=contract_id)
-        return _held(party, channel.call(stub.GetContract, request).contract)
+        return _held(party, channel.call(stub.GetContract, request, timeout_ms=timeout_ms).contract)
 
     def list(self, party: str) -> Iterator[HeldContract]:
         """Fetch every contract that a party holds and this one is a party of, page by page."""

@@ -221,7 +221,6 @@ class Merchant:
 
     def ask(self, contract: str, query: AggregateQuery, *, timeout: float = TIMEOUT_SECONDS) -> AggregateResult:
         """Obtain one joint aggregate for a query made elsewhere; as `aggregate`."""
-        self.flush()
         return self._rooms.calling.ask(self.contract(contract), query, self.paillier_key, int(timeout * 1000))
 
     def flush(self) -> AckResult:

@@ -178,6 +178,8 @@ class _Demo:
                 f"{bureau.name}: {(frame['region'] == bureau.name).sum()} rows in "
                 f"{federation.storage[bureau.name].value}, wages under the name {bureau.wage_column}"
             )
+            if federation.storage[bureau.name] is not bureau.storage:
+                self._narrator.note(f"{bureau.name} would keep it in PostgreSQL, were pgserver and the ADBC driver here")
 
     def _serve(self, federation: DemoFederation, frame: pd.DataFrame) -> tuple[ContractRecord, Statement]:
         with ExitStack() as running:

@@ -179,7 +179,9 @@ class _Demo:
                 f"{federation.storage[bureau.name].value}, wages under the name {bureau.wage_column}"
             )
             if federation.storage[bureau.name] is not bureau.storage:
-                self._narrator.note(f"{bureau.name} would keep it in PostgreSQL, were pgserver and the ADBC driver here")
+                self._narrator.note(
+                    f"{bureau.name} would keep it in PostgreSQL, were pgserver and the ADBC driver here"
+                )
 
     def _serve(self, federation: DemoFederation, frame: pd.DataFrame) -> tuple[ContractRecord, Statement]:
         with ExitStack() as running:

@@ -53,26 +53,25 @@ class Gate(grpc.ServerInterceptor):  # type: ignore[type-arg]  # generic in its 
         if handler is None:
             return None
         method = str(handler_call_details.method)
-        # A unary request is decoded inside the gate: gRPC would answer undecodable bytes with INTERNAL.
+        # Every request is taken as a stream, which on the wire is the same. Else gRPC would wait for a unary request
+        # before the gate hears of the call: strangers could begin calls, send nothing and hold every thread for good.
+        # And it is decoded inside the gate: gRPC would answer undecodable bytes with INTERNAL.
         decode = None if handler.request_streaming else handler.request_deserializer
-        stages = (method, decode)
+        stages = (method, decode, handler.request_streaming)
+        raw = handler.request_deserializer if handler.request_streaming else None
         encode = handler.response_serializer
-        if handler.request_streaming and handler.response_streaming:
-            streams = self._streaming(handler.stream_stream, *stages)
-            return grpc.stream_stream_rpc_method_handler(streams, handler.request_deserializer, encode)
-        if handler.request_streaming:
-            collects = self._unary(handler.stream_unary, *stages)
-            return grpc.stream_unary_rpc_method_handler(collects, handler.request_deserializer, encode)
         if handler.response_streaming:
-            return grpc.unary_stream_rpc_method_handler(self._streaming(handler.unary_stream, *stages), None, encode)
-        return grpc.unary_unary_rpc_method_handler(self._unary(handler.unary_unary, *stages), None, encode)
+            behaviour = handler.stream_stream if handler.request_streaming else handler.unary_stream
+            return grpc.stream_stream_rpc_method_handler(self._streaming(behaviour, *stages), raw, encode)
+        behaviour = handler.stream_unary if handler.request_streaming else handler.unary_unary
+        return grpc.stream_unary_rpc_method_handler(self._unary(behaviour, *stages), raw, encode)
 
-    def _unary(self, behaviour: Behaviour | None, method: str, decode: Decode) -> Behaviour:
-        def answer(request: Any, context: grpc.ServicerContext) -> Any:
+    def _unary(self, behaviour: Behaviour | None, method: str, decode: Decode, streams: bool) -> Behaviour:
+        def answer(requests: Iterator[Any], context: grpc.ServicerContext) -> Any:
             assert behaviour is not None
             try:
                 self._admit(context)
-                response = behaviour(_decoded(request, decode), context)
+                response = behaviour(requests if streams else _received(requests, decode), context)
             except Exception as error:  # noqa: BLE001  (the process boundary: translated, logged, and the call fails)
                 self._refuse(error, method, context)
             self._metrics.calls.labels(method, grpc.StatusCode.OK.name).inc()
@@ -80,12 +79,12 @@ class Gate(grpc.ServerInterceptor):  # type: ignore[type-arg]  # generic in its 
 
         return answer
 
-    def _streaming(self, behaviour: Behaviour | None, method: str, decode: Decode) -> Behaviour:
-        def answer(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+    def _streaming(self, behaviour: Behaviour | None, method: str, decode: Decode, streams: bool) -> Behaviour:
+        def answer(requests: Iterator[Any], context: grpc.ServicerContext) -> Iterator[Any]:
             assert behaviour is not None
             try:
                 self._admit(context)
-                yield from behaviour(_decoded(request, decode), context)
+                yield from behaviour(requests if streams else _received(requests, decode), context)
             except Exception as error:  # noqa: BLE001  (the process boundary: translated, logged, and the call fails)
                 self._refuse(error, method, context)
             self._metrics.calls.labels(method, grpc.StatusCode.OK.name).inc()
@@ -132,11 +131,16 @@ class Gate(grpc.ServerInterceptor):  # type: ignore[type-arg]  # generic in its 
         raise AssertionError("abort_with_status raises")
 
 
-def _decoded(request: Any, decode: Decode) -> Any:
-    if decode is None:
-        return request
+def _received(requests: Iterator[bytes], decode: Decode) -> Any:
+    """The one message of a unary request, decoded."""
     try:
-        return decode(request)
+        data = next(requests, None)
+    except grpc.RpcError as error:
+        raise MalformedError("the call ended before its message had come") from error
+    if data is None:
+        raise MalformedError("the call brought no message")
+    try:
+        return data if decode is None else decode(data)
     except DecodeError as error:
         raise MalformedError(
             "the message is no protobuf message of this method; do both sides run one release?"

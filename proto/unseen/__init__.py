@@ -1,0 +1,1 @@
+"""Generated from `proto/unseen`: see `unseen.v1`."""

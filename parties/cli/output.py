@@ -14,6 +14,7 @@ from typing import Annotated, Final
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from parties.config import Overrides
 from parties.errors import UsageError
@@ -80,13 +81,18 @@ def emit_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         return
     table = Table(*headers)
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(Text(_printable(cell)) for cell in row))  # others' words: no markup, no escape sequences
     Console(file=sys.stdout).print(table)
 
 
 def talk(text: str) -> None:
     """Say something to a person, on stderr."""
-    Console(stderr=True, highlight=False, soft_wrap=True).print(text, markup=False)
+    Console(stderr=True, highlight=False, soft_wrap=True).print(_printable(text), markup=False)
+
+
+def _printable(text: str) -> str:
+    """The text without what drives a terminal: it may be another party's."""
+    return "".join(char if char.isprintable() or char in "\n\t" else "\ufffd" for char in text)
 
 
 def in_chinese() -> bool:

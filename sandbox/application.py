@@ -183,10 +183,7 @@ def read_application(root: TomlTable) -> Application:
         validity_ms=head.integer("valid_days", 1, MAX_VALIDITY_MS // DAY_MS) * DAY_MS,
         tariff=_tariff(tariff),
         fee_cap_micro=_amount(tariff, "fee_cap", None),
-        lease_ms=MINUTE_MS
-        * head.integer(
-            "lease_minutes", 1, MAX_LEASE_MS // MINUTE_MS, default=DEFAULT_LEASE_MINUTES
-        ),
+        lease_ms=MINUTE_MS * head.integer("lease_minutes", 1, MAX_LEASE_MS // MINUTE_MS, default=DEFAULT_LEASE_MINUTES),
         obligations=_obligations(head),
         supersedes=head.text("supersedes", max_length=64, pattern=_CONTRACT_ID, default=""),
     )

@@ -118,10 +118,11 @@ def refuse(declaration: DatasetDeclaration, violations: Iterable[Violation]) -> 
 
 
 def _version(declaration: DatasetDeclaration, source: Source, vault: Vault, entropy: Entropy) -> str:
-    """The declared version, or the one that the vault keeps for this content."""
+    """The declared version, or the one that the vault keeps for this content; the source is held to it from now on."""
+    content = source.content_hash()
     if declaration.version is not None:
         return declaration.version
-    key = f"{declaration.name}/{source.content_hash()}"
+    key = f"{declaration.name}/{content}"
     with vault.transaction():
         known = vault.get(VaultKind.DATASET_VERSION, key)
         if known is None:

@@ -86,6 +86,7 @@ class PostgresRelation:
         self._place = f"PostgreSQL {source.schema}.{source.relation}"
         self._relation = f"{quoted(source.schema)}.{quoted(source.relation)}"
         self._dsn = _read_dsn(source, base, environ)
+        self._pinned: tuple[object, ...] | None = None
         _driver()
 
     def __repr__(self) -> str:
@@ -95,7 +96,7 @@ class PostgresRelation:
         """Hex SHA-256 over the declared columns of all rows, as text, in sorted order.
 
         The server sorts those columns whole, and all of them are read once: minutes for hundreds of millions of rows.
-        It is taken at the start only; a call rests on its snapshot instead.
+        It is taken at the start only. From then on a call is refused once these rows are others (`_verify_unchanged`).
 
         Raises:
             SourceUnavailableError: the server cannot be reached.
@@ -111,6 +112,7 @@ class PostgresRelation:
             )
             for batch in cursor.fetch_record_batch():
                 digest.update(_text_bytes(batch.column(0)))
+            self._pinned = self._sums(cursor)
             return digest.hexdigest()
 
     def check(self, declaration: DatasetDeclaration) -> tuple[Violation, ...]:
@@ -138,11 +140,12 @@ class PostgresRelation:
 
         Raises:
             SourceUnavailableError: the server cannot be reached.
-            SourceError: the relation lacks a column, or cannot be read as declared.
+            SourceError: the relation changed since `content_hash`, lacks a column, or cannot be read as declared.
             ContractError: the plan's frame does not fit the declaration.
         """
         columns = plan_columns(plan, declaration)
         with self._snapshot() as cursor:
+            self._verify_unchanged(cursor)
             types = self._types(cursor)
             with self._scan(cursor, types, [column.physical for column in columns]) as scan:
                 return cell_totals(scan, plan, declaration)
@@ -165,6 +168,30 @@ class PostgresRelation:
                 yield cursor
         except driver.Error as error:
             raise self._refusal(error) from None
+
+    def _verify_unchanged(self, cursor: Cursor) -> None:
+        """Blocks the same question before and after a row came in: the difference of exact answers would be that row.
+
+        One pass on the server, in the call's own snapshot. Without a `content_hash` there is no version to hold to.
+        """
+        if self._pinned is not None and self._sums(cursor) != self._pinned:
+            raise SourceError(
+                f"{self._place}: the dataset changed since start; its version is pinned, so offer a table or view that "
+                "stays as it is, or restart the provider to publish a new version"
+            )
+
+    def _sums(self, cursor: Cursor) -> tuple[object, ...]:
+        """The number of rows, and the sums of two 60-bit halves of each row's hash: the same in any order of rows.
+
+        It tells changes that nobody meant to hide; the owner of the data is no adversary of its own version.
+        """
+        fields = ", ".join(f"CAST({quoted(name)} AS text)" for name in self._names)
+        cursor.execute(
+            "SELECT count(*)::text, sum(('x' || substr(h, 1, 15))::bit(60)::bigint)::text, "  # noqa: S608
+            "sum(('x' || substr(h, 16, 15))::bit(60)::bigint)::text FROM "
+            f"(SELECT md5(CAST(json_build_array({fields}) AS text)) AS h FROM {self._relation}) AS rows"
+        )
+        return tuple(cursor.fetchall()[0])
 
     def _types(self, cursor: Cursor) -> dict[str, tuple[Physical, str | None]]:
         """The relation's columns: how each is read, and the type that the server casts it to first."""

@@ -8,14 +8,14 @@ Numbered as they are checked:
  1 nonce             blocks a replayed request
  2 deadline          blocks a request that grew stale while it waited
  3 acknowledgements  blocks a merchant that takes parts and never countersigns
- 4 quota             blocks overspending of calls, ciphertexts and privacy
+ 4 quota             blocks overspending of calls, ciphertexts and privacy, and offers asked for without end
  5 fee cap           blocks costs beyond what was signed
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import InitVar, dataclass, replace
+from dataclasses import InitVar, dataclass, field, replace
 from typing import Final, NoReturn, SupportsIndex, final
 
 from audit.clock import Clock
@@ -28,6 +28,9 @@ from sandbox.errors import DenialReason, DeniedError
 
 OUTSTANDING_LIMIT: Final = 16
 """Outcomes that a merchant may leave unacknowledged at one provider; at that many its calls are suspended."""
+
+TRIES_A_CALL: Final = 16
+"""How often each call of the quota may be taken and given back: every offer tells which cells are withheld."""
 
 _SEAL: Final = object()
 
@@ -68,12 +71,16 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What one contract has used up at this provider. `fee_micro` in micro-units of the contract's currency."""
+    """What one contract has used up at this provider. `fee_micro` in micro-units of the contract's currency.
+
+    `tries` counts the calls taken, those given back included.
+    """
 
     calls: int = 0
     ciphertexts: int = 0
     micro_epsilon: int = 0
     fee_micro: int = 0
+    tries: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +172,7 @@ class Admission:
             _verify_deadline(authorised, clock.now_ms())
             _verify_acknowledged(self.outstanding(request.merchant), request.merchant)
             used = self.usage(request.contract)
+            _verify_tries(used, authorised.contract)
             _verify_quota(used, authorised.units, authorised.contract)
             _verify_fee(used, authorised.price_micro, authorised.contract)
             return Draft(
@@ -187,6 +195,7 @@ class Admission:
             used.ciphertexts + intent.units.ciphertexts,
             used.micro_epsilon + intent.units.micro_epsilon,
             used.fee_micro + intent.price_micro,
+            used.tries + 1,
         )
         self._calls[intent.call] = CallState(
             call=intent.call,
@@ -215,6 +224,7 @@ class Admission:
             used.ciphertexts - back.ciphertexts,
             used.micro_epsilon - back.micro_epsilon,
             used.fee_micro - state.price_micro,
+            used.tries,
         )
 
 
@@ -233,6 +243,17 @@ def _verify_acknowledged(outstanding: int, merchant: str) -> None:
             f"{merchant} has {outstanding} receipts to countersign and may have {OUTSTANDING_LIMIT - 1}; "
             "send its acknowledgements, then ask again",
             left={"outstanding": outstanding},
+        )
+
+
+def _verify_tries(used: Usage, contract: Contract) -> None:
+    if used.tries >= TRIES_A_CALL * contract.quotas.calls:
+        raise DeniedError(
+            DenialReason.QUOTA_EXHAUSTED,
+            "quotas.calls",
+            f"{used.tries} calls were taken and most of them given back, {TRIES_A_CALL} times the quota; "
+            "find out why they end without an answer; a further contract gives more",
+            left={"calls": 0},
         )
 
 

@@ -216,8 +216,8 @@ def read_bundle(data: bytes) -> tuple[Bundle, Envelope]:
         expires_at_ms=fields.integer("expires_at_ms"),
     )
     fields.finish()
-    if not bundle.certificate:
-        raise MalformedError("enrolment_bundle: it brings no certificate")
+    if not bundle.certificate or not all(pem.isascii() for pem in bundle.certificate):
+        raise MalformedError("enrolment_bundle: it brings no certificate in PEM")
     envelope.verify(bundle.key)
     return bundle, envelope
 

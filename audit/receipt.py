@@ -38,6 +38,7 @@ class ReceiptPayload:
         merchant_nonce, provider_nonce: 16 random bytes each, in hexadecimal.
         merchant_clock_ms, provider_clock_ms: each side's own clock: when the request, when the outcome was made.
         released_statistic: commitment to the sufficient statistic released, which is what is priced and graded.
+        dataset_content: commitment to the hash of the rows that it was computed from.
     """
 
     call: str
@@ -58,6 +59,7 @@ class ReceiptPayload:
     merchant_clock_ms: int
     provider_clock_ms: int
     released_statistic: str
+    dataset_content: str
 
     def to_body(self) -> JsonObject:
         """The signed body."""
@@ -81,6 +83,7 @@ class ReceiptPayload:
             "merchant_clock_ms": self.merchant_clock_ms,
             "provider_clock_ms": self.provider_clock_ms,
             "released_statistic": self.released_statistic,
+            "dataset_content": self.dataset_content,
         }
 
     @classmethod
@@ -105,6 +108,7 @@ class ReceiptPayload:
             merchant_clock_ms=fields.integer("merchant_clock_ms"),
             provider_clock_ms=fields.integer("provider_clock_ms"),
             released_statistic=fields.hex("released_statistic"),
+            dataset_content=fields.hex("dataset_content"),
         )
         fields.finish()
         return payload

@@ -18,7 +18,7 @@ from sandbox.catalogue import Catalogue, DatasetDescription
 from sandbox.declaration import DatasetDeclaration
 from sandbox.description import VERSION_BYTES
 from sandbox.errors import DenialReason, DeniedError
-from sandbox.ports import Entropy
+from sandbox.ports import Entropy, OpenedDataset
 from sandbox.source import Source, Violation, open_source, refusals
 from sandbox.vault import Vault, VaultKind
 
@@ -29,6 +29,7 @@ class ServedDataset:
 
     declaration: DatasetDeclaration
     source: Source
+    content: str
     description: DatasetDescription
     envelope: bytes
 
@@ -59,15 +60,16 @@ class ServedDatasets:
                 source = open_source(declaration, folder, environ)
                 resources.callback(source.close)
                 refuse(declaration, source.check(declaration))
-                description = declaration.describe(party, _version(declaration, source, vault, entropy))
+                content = source.content_hash()  # the source is held to it from now on
+                description = declaration.describe(party, _version(declaration, content, vault, entropy))
                 envelope = seal(description.to_body(), PayloadType.DATASET, key)
-                served.append(ServedDataset(declaration, source, description, envelope.encode()))
+                served.append(ServedDataset(declaration, source, content, description, envelope.encode()))
             return cls(party, served, resources.pop_all())
 
-    def open(self, reference: str) -> tuple[DatasetDeclaration, Source]:
-        """Return declaration and source of `<party>/<dataset>@<version>`; see the port."""
+    def open(self, reference: str) -> OpenedDataset:
+        """Return what is served as `<party>/<dataset>@<version>`; see the port."""
         dataset = self.served(reference)
-        return dataset.declaration, dataset.source
+        return OpenedDataset(dataset.declaration, dataset.source, dataset.content)
 
     def served(self, reference: str) -> ServedDataset:
         """Return the data set of exactly this version.
@@ -117,9 +119,8 @@ def refuse(declaration: DatasetDeclaration, violations: Iterable[Violation]) -> 
         raise violation.as_error(declaration)
 
 
-def _version(declaration: DatasetDeclaration, source: Source, vault: Vault, entropy: Entropy) -> str:
-    """The declared version, or the one that the vault keeps for this content; the source is held to it from now on."""
-    content = source.content_hash()
+def _version(declaration: DatasetDeclaration, content: str, vault: Vault, entropy: Entropy) -> str:
+    """The declared version, or the one that the vault keeps for this content."""
     if declaration.version is not None:
         return declaration.version
     key = f"{declaration.name}/{content}"

@@ -55,10 +55,14 @@ class AbortReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """What is about to leave: the part's bytes, and the canonical description of the statistic that it releases."""
+    """What is about to leave: the part's bytes, the canonical description of the statistic that it releases.
+
+    `content` is the hex SHA-256 of the rows that it was computed from.
+    """
 
     part: bytes
     statistic: bytes
+    content: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +279,7 @@ class Invocation:
         openings: Openings = {
             "response": Opening(self._context.entropy.token(SALT_BYTES), sha256(release.part)),
             "released_statistic": Opening(self._context.entropy.token(SALT_BYTES), release.statistic),
+            "dataset_content": Opening(self._context.entropy.token(SALT_BYTES), bytes.fromhex(release.content)),
         }
         commitments = commit_openings(openings)
         payload = ReceiptPayload(
@@ -296,6 +301,7 @@ class Invocation:
             merchant_clock_ms=request.issued_at_ms,
             provider_clock_ms=now_ms,
             released_statistic=commitments["released_statistic"],
+            dataset_content=commitments["dataset_content"],
         )
         return issue(payload, self._context.key), openings
 

@@ -29,14 +29,22 @@ MASKED_FROM: Final = 3
 _MASK_INFO: Final = b"unseen:aggregate-mask:v1"
 
 
+@dataclass(frozen=True, slots=True)
+class Scanned:
+    """A provider's own cells: totals, which of them it withholds, and the hash of the rows that they come from."""
+
+    totals: CellTotals
+    withheld: Bitmap
+    content: str
+
+
 @dataclass(slots=True)
 class OpenCall:
     """A call between its offer and its part: what is kept in memory, and nowhere else."""
 
     grant: Grant
     offer: bytes
-    withheld: Bitmap
-    totals: CellTotals
+    scanned: Scanned
     private: X25519PrivateKey
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -57,7 +65,9 @@ def verify_own_round(opened: OpenCall, offers: Sequence[bytes], roster: bytes, c
     Raises `DeniedError(ROSTER_MISMATCH)`.
     """
     request = opened.grant.authorised.request
-    expected = Round(opened.grant.call, request.participants, request.computing_party, len(opened.withheld.cells))
+    expected = Round(
+        opened.grant.call, request.participants, request.computing_party, len(opened.scanned.withheld.cells)
+    )
     try:
         verified = verify_round(offers, roster, expected=expected, directory=context.directory())
     except PeerMisbehavedError as error:
@@ -105,11 +115,12 @@ def make_part(
     authorised = opened.grant.authorised
     zeros = (0,) * authorised.layout.measures
     hidden = [
-        own_cell or closed_cell for own_cell, closed_cell in zip(opened.withheld.cells, closed.cells, strict=True)
+        own_cell or closed_cell
+        for own_cell, closed_cell in zip(opened.scanned.withheld.cells, closed.cells, strict=True)
     ]
-    totals = [zeros if hide else row for hide, row in zip(hidden, opened.totals.totals, strict=True)]
+    totals = [zeros if hide else row for hide, row in zip(hidden, opened.scanned.totals.totals, strict=True)]
     ciphertexts = encrypt_part(totals, authorised.layout, authorised.key, secrets=secrets, own=own, executor=executor)
-    release = Release(encode_ciphertexts(ciphertexts, authorised.key), _statistic(authorised))
+    release = Release(encode_ciphertexts(ciphertexts, authorised.key), _statistic(authorised), opened.scanned.content)
     return PreparedPart(opened.grant, tuple(ciphertexts), release, authorised.key.ciphertext_width)
 
 

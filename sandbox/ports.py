@@ -29,6 +29,7 @@ __all__ = [
     "Entropy",
     "Gateway",
     "OfferMessage",
+    "OpenedDataset",
     "PartMessage",
     "PartyContext",
     "Peers",
@@ -167,11 +168,20 @@ class Gateway(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class OpenedDataset:
+    """One version of a data set. `content` is the hex SHA-256 of its rows: it leaves inside a commitment only."""
+
+    declaration: DatasetDeclaration
+    source: Source
+    content: str
+
+
 class Datasets(Protocol):
     """A provider's own data sets."""
 
-    def open(self, reference: str) -> tuple[DatasetDeclaration, Source]:
-        """Return declaration and source of `<party>/<dataset>@<version>`.
+    def open(self, reference: str) -> OpenedDataset:
+        """Return what is served as `<party>/<dataset>@<version>`.
 
         Raises `DeniedError(DATASET_VERSION_MISMATCH)` when that version is no longer the one served.
         """

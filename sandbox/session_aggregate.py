@@ -25,10 +25,10 @@ from protocols.executor import Executor, InlineExecutor
 from protocols.masks import new_pair_key
 from sandbox.admission import Grant
 from sandbox.authorise import Authorised, PeerIdentity
-from sandbox.cells import CellPlan, CellTotals
+from sandbox.cells import CellPlan
 from sandbox.errors import AbortedRunError, DenialReason, DeniedError, SourceError
 from sandbox.invocation import PART, AbortReason, Invocation
-from sandbox.part import OpenCall, PreparedPart, make_part, pair_secrets, verify_own_round
+from sandbox.part import OpenCall, PreparedPart, Scanned, make_part, pair_secrets, verify_own_round
 from sandbox.ports import AckResult, Datasets, OfferMessage, PartMessage, PartyContext
 from sandbox.release import gate
 from sandbox.request import MAX_CELLS
@@ -69,8 +69,7 @@ class AggregateSessions:
         with self._place():
             grant = self._invocation.enter(authorised)
             with self._ending_on_error(grant.call, AbortReason.DATA_UNREADABLE):
-                totals, withheld = self._scan(grant)
-                opened, message = self._make_offer(grant, totals, withheld)
+                opened, message = self._make_offer(grant, self._scan(grant))
                 with self._lock:
                     self._open[grant.call] = opened
         return message
@@ -152,16 +151,16 @@ class AggregateSessions:
         return AckResult(tuple(recorded), tuple(pending))
 
     def sweep(self) -> None:
-        """End the calls whose deadline has passed before their part was asked for. Call it every few seconds."""
-        now_ms = self._context.clock.now_ms()
-        with self._lock:
-            expired = [
-                call for call, opened in self._open.items() if now_ms >= opened.grant.authorised.request.deadline_ms
-            ]
-        for call in expired:
-            self.end(call, AbortReason.EXPIRED)
+        """End the calls whose deadline has passed before their part was given. Call it every few seconds.
 
-    def _scan(self, grant: Grant) -> tuple[CellTotals, Bitmap]:
+        The ledger's fold is asked, not the open calls: one that failed while nothing could be recorded is ended here.
+        """
+        now_ms = self._context.clock.now_ms()
+        for state in self._invocation.interrupted():
+            if now_ms >= state.deadline_ms:
+                self.end(state.call, AbortReason.EXPIRED)
+
+    def _scan(self, grant: Grant) -> Scanned:
         authorised = grant.authorised
         contract, query = authorised.contract, authorised.query
         plan = CellPlan(
@@ -172,27 +171,28 @@ class AggregateSessions:
             mapping=contract.datasets[self._context.name].columns,
         )
         try:
-            declaration, source = self._datasets.open(authorised.dataset)
-            totals = source.totals(plan, declaration)
+            dataset = self._datasets.open(authorised.dataset)
+            totals = dataset.source.totals(plan, dataset.declaration)
         except SourceError as error:
             raise AbortedRunError(grant.call, _DATA_MESSAGE) from error
         # The contract's policy was held against the declaration's when it was approved; the stricter one holds anyway.
-        withheld = zip(gate(totals, contract.release), gate(totals, declaration.release), strict=True)
-        return totals, Bitmap(tuple(signed or declared for signed, declared in withheld))
+        withheld = zip(gate(totals, contract.release), gate(totals, dataset.declaration.release), strict=True)
+        bitmap = Bitmap(tuple(signed or declared for signed, declared in withheld))
+        return Scanned(totals, bitmap, dataset.content)
 
-    def _make_offer(self, grant: Grant, totals: CellTotals, withheld: Bitmap) -> tuple[OpenCall, OfferMessage]:
+    def _make_offer(self, grant: Grant, scanned: Scanned) -> tuple[OpenCall, OfferMessage]:
         private, public = new_pair_key()
-        bitmap = withheld.encode()
+        bitmap = scanned.withheld.encode()
         salt = self._context.entropy.token(SALT_BYTES)
         offer = Offer(
             call=grant.call,
             provider=self._context.name,
             x25519=public,
-            cells=len(withheld.cells),
+            cells=len(scanned.withheld.cells),
             withheld=withheld_commitment(salt, bitmap),
         )
         data = offer.sign(self._context.key).encode()
-        return OpenCall(grant, data, withheld, totals, private), OfferMessage(data, bitmap, salt)
+        return OpenCall(grant, data, scanned, private), OfferMessage(data, bitmap, salt)
 
     def _prepare(self, opened: OpenCall, offers: Sequence[bytes], roster: bytes) -> PreparedPart:
         verified = verify_own_round(opened, offers, roster, self._context)
@@ -258,7 +258,7 @@ class AggregateSessions:
             done = True
         finally:
             if not done:
-                with suppress(LedgerError):  # the error on its way says more; recovery ends the call after a restart
+                with suppress(LedgerError):  # the error on its way says more; `sweep` ends the call later
                     self.end(call, reason)
 
 

@@ -119,6 +119,7 @@ def receipt_payload(provider: str = "east", number: int = 0, **changes: object) 
         "merchant_clock_ms": AT_MS + number,
         "provider_clock_ms": AT_MS + number + 5,
         "released_statistic": digest(f"statistic {number}"),
+        "dataset_content": digest(f"content {number}"),
         **changes,
     }
     return ReceiptPayload(**fields)  # type: ignore[arg-type]

@@ -27,7 +27,16 @@ from sandbox.frame import Use
 from sandbox.grades import Grade
 from sandbox.invocation import Denial, Invocation
 from sandbox.invocation_merchant import MerchantCalls, MerchantInvocation
-from sandbox.ports import AckResult, AnswerMessage, OfferMessage, PartMessage, PartyContext, PublicKeyBytes, SignedBytes
+from sandbox.ports import (
+    AckResult,
+    AnswerMessage,
+    OfferMessage,
+    OpenedDataset,
+    PartMessage,
+    PartyContext,
+    PublicKeyBytes,
+    SignedBytes,
+)
 from sandbox.release import ReleaseMode, ReleasePolicy
 from sandbox.request import (
     AggregateQuery,
@@ -68,6 +77,7 @@ from tests.sandbox.survey import (
     write_csv,
 )
 
+CONTENT = "ab" * 32
 KEY_BYTES = PublicKeyBytes(paillier_key().public_key.modulus_bytes, paillier_key().public_key.scheme.value)
 
 
@@ -98,8 +108,8 @@ class OneDataset:
         self.declaration = declaration
         self.source = source
 
-    def open(self, reference: str) -> tuple[DatasetDeclaration, Source]:
-        return self.declaration, self.source
+    def open(self, reference: str) -> OpenedDataset:
+        return OpenedDataset(self.declaration, self.source, CONTENT)
 
 
 class Provider:

@@ -20,7 +20,7 @@ from tests.sandbox.conftest import MakeFederation
 from tests.sandbox.federation import Federation, Provider, entries, only
 
 ROOT = Path(__file__).parents[2]
-RELEASE = Release(b"part", b"{}")
+RELEASE = Release(b"part", b"{}", "ab" * 32)
 
 
 def authorised(federation: Federation) -> Authorised:

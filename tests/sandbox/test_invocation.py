@@ -18,7 +18,7 @@ from tests.sandbox.conftest import MakeFederation
 from tests.sandbox.federation import Federation, Provider, only
 from tests.sandbox.survey import MERCHANT, signing_key
 
-RELEASE = Release(b"the part", b'{"measures":[]}')
+RELEASE = Release(b"the part", b'{"measures":[]}', "ab" * 32)
 MERCHANT_KEY = signing_key(MERCHANT, Role.MERCHANT)
 
 
@@ -55,7 +55,13 @@ def test_the_receipt_says_what_was_authorised_and_its_commitments_open(federate:
     stored = provider.vault.get(VaultKind.OPENINGS, f"{item.call}/outcome")
     assert stored is not None
     openings = decode_openings(stored, 10_000)
-    verify_openings({"response": payload.response, "released_statistic": payload.released_statistic}, openings)
+    commitments = {
+        "response": payload.response,
+        "released_statistic": payload.released_statistic,
+        "dataset_content": payload.dataset_content,
+    }
+    verify_openings(commitments, openings)
+    assert openings["dataset_content"].value.hex() == RELEASE.content
     assert openings["response"].value == sha256(RELEASE.part)
     assert commit("response", openings["response"].salt, sha256(b"another part")) != payload.response
 

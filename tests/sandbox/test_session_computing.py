@@ -214,7 +214,7 @@ def test_a_peers_refusal_reaches_the_merchant_with_its_reason(federate: MakeFede
     south = federation.providers["south"]
     for _ in range(16):
         item = south.authorised(federation.merchant.call())
-        south.invocation.complete(south.invocation.enter(item), Release(b"part", b"{}"), lambda receipt: {})
+        south.invocation.complete(south.invocation.enter(item), Release(b"part", b"{}", "ab" * 32), lambda receipt: {})
     with pytest.raises(DeniedError) as caught:
         federation.run()
     assert caught.value.reason is DenialReason.ACKNOWLEDGEMENTS_OUTSTANDING

@@ -40,7 +40,7 @@ RANDOM: Final = (
     r"(payload|entry|entries\[\])\.(call|receipt_id|chain)",
     r"payload\.offers\.[a-z]+",
     r"(payload|entry|entries\[\])\.commitments\.[a-z_]+",
-    r"payload\.(response|released_statistic|withheld)",
+    r"payload\.(response|released_statistic|dataset_content|withheld)",
     r"receipt_id",
     r"(recorded|pending)\[\]",
     r"hashes\[\]",

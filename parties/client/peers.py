@@ -8,15 +8,28 @@ from typing import Final, TypeVar
 from unseen.v1 import compute_pb2, compute_pb2_grpc
 
 from audit.clock import Clock
-from audit.errors import UnknownPartyError
+from audit.errors import StaleDirectoryError, UnknownPartyError
 from parties import compute_messages as wire
 from parties.channel import Dialler, Method
-from parties.errors import RefusedByPeerError, RemoteError
-from sandbox.errors import DenialReason, DeniedError, PeerMisbehavedError, PeerUnavailableError
+from parties.errors import EnrolmentError, NotFoundError, RefusedByPeerError, RemoteError
+from sandbox.errors import (
+    AbortedRunError,
+    ContractError,
+    DenialReason,
+    DeniedError,
+    PeerMisbehavedError,
+    PeerUnavailableError,
+    StateTransitionError,
+)
 from sandbox.ports import AckResult, AnswerMessage, OfferMessage, PartMessage, PublicKeyBytes, SignedBytes
 
 ABORT_MS: Final = 5_000
 """How long telling a peer that a run has ended may take; the peer's own deadline ends it otherwise."""
+
+_STRAY: Final = (ContractError, StateTransitionError, NotFoundError, EnrolmentError, StaleDirectoryError)
+"""What a party can claim has happened and no call of this service ends with. No caller is to fall over it."""
+_RUNS: Final = (compute_pb2.AggregateRequest, compute_pb2.OfferRequest, compute_pb2.PartRequest)
+"""The calls that may end with an aborted run."""
 
 _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
@@ -61,10 +74,12 @@ class ComputeClient:
 
     def answer(self, party: str, call: str, deadline_ms: int) -> AnswerMessage:
         """Fetch the stored answer of an earlier request."""
-        response = self._call(
-            party, lambda stub: stub.GetAnswer, compute_pb2.GetAnswerRequest(request_id=call), deadline_ms
-        )
-        return _read(party, wire.answer_from_wire, response.answer)
+        request = compute_pb2.GetAnswerRequest(request_id=call)
+        try:
+            response = self._call(party, lambda stub: stub.GetAnswer, request, deadline_ms)
+            return _read(party, wire.answer_from_wire, response.answer)
+        except PeerMisbehavedError as error:
+            raise PeerUnavailableError(party, f"it keeps no answer that can be read: {error.detail}") from error
 
     def _call_peer(
         self,
@@ -98,6 +113,12 @@ class ComputeClient:
             raise PeerUnavailableError(party, f"it failed: {error.detail or error.code.name}") from error
         except UnknownPartyError as error:
             raise PeerUnavailableError(party, str(error)) from error
+        except _STRAY as error:
+            raise PeerUnavailableError(party, f"it failed: {error}") from error
+        except AbortedRunError as error:
+            if isinstance(request, _RUNS):
+                raise
+            raise PeerUnavailableError(party, f"it failed: {error}") from error
 
 
 def _read(party: str, read: Callable[[_Response], _Message], response: _Response) -> _Message:

@@ -14,7 +14,7 @@ from parties.config import Limits
 from parties.errors import is_expected, rich_status
 from parties.identity import claimed_identity, peer_identity
 from parties.telemetry import Logger, Metrics
-from sandbox.errors import DenialReason, DeniedError
+from sandbox.errors import DenialReason, DeniedError, SourceError
 from sandbox.ports import CurrentDirectory
 
 IDLE_SECONDS: Final = 300
@@ -124,7 +124,9 @@ class Gate(grpc.ServerInterceptor):  # type: ignore[type-arg]  # generic in its 
             self._metrics.denials.labels(error.reason.value).inc()
             self._logger.info("denied", method=method, reason=error.reason.value, clause=error.clause)
         elif is_expected(error):
-            self._logger.info("refused", method=method, code=code.name, error=type(error).__name__)
+            # What a provider's data did is told to its operator alone; sources never quote rows in what they raise.
+            told = {"cause": str(error.__cause__)} if isinstance(error.__cause__, SourceError) else {}
+            self._logger.info("refused", method=method, code=code.name, error=type(error).__name__, **told)
         else:
             self._logger.error("a call failed", method=method, exc_info=error)
         context.abort_with_status(rpc_status.to_status(status))

@@ -13,7 +13,7 @@ from audit.verify import verify_database
 from parties.errors import UsageError
 from parties.provider import Provider
 from sandbox.contract_states import ContractAction, ContractState
-from sandbox.errors import DeclarationError, DenialReason, DeniedError, PeerUnavailableError
+from sandbox.errors import AbortedRunError, DeclarationError, DenialReason, DeniedError, PeerUnavailableError
 from tests.parties.federation import Federation, Policy, Terms, federation
 
 NAMES = ("east", "north", "south", "west")
@@ -306,3 +306,15 @@ def test_a_peers_refusal_is_recorded_by_the_peer_alone_and_names_it(tmp_path):
         assert caught.value.reason is DenialReason.CONTRACT_NOT_ACTIVE
         assert [entry.reason for entry in denials(fed, "north")] == ["CONTRACT_NOT_ACTIVE"]
         assert denials(fed, "east") == []
+
+
+def test_data_that_changed_after_the_start_end_the_call_and_only_the_operator_hears_why(tmp_path):
+    frames = {name: rows(name, 90, seed) for seed, name in enumerate(NAMES[:2])}
+    with federation(tmp_path, frames) as fed:
+        contract = fed.contract()
+        changed = fed.providers[NAMES[1]]
+        frames[NAMES[1]].iloc[:-1].to_csv(changed.home.path / "data" / "persons.csv", index=False)
+        with pytest.raises((AbortedRunError, PeerUnavailableError)) as refused:
+            fed.merchant.aggregate(contract, statistics=["count"])
+        assert "changed" not in str(refused.value)
+        assert "changed" in changed.log.getvalue()

@@ -87,7 +87,7 @@ class ProviderDesk:
         """Carry out the officials' decision: sign, log, keep, and tell the regulator of whatever ends a contract."""
         if action is ContractAction.APPROVE:
             self._verify_fit(self._book.get(contract_id).contract)
-            return self._book.approve(contract_id, self._place.key, self._feed.current())
+            return self._book.approve(contract_id, self._place.key, self._feed.current(), reason=reason)
         record = self._book.decide(contract_id, action, reason, self._place.key)
         action_envelope = record.actions[-1]
         self._place.vault.put(VaultKind.OUTBOX, f"{_ACTION}{action_envelope.digest}", action_envelope.encode())

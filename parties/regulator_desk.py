@@ -69,7 +69,7 @@ class RegulatorDesk:
         `deliver` pushes it to the providers; until one has got it, its lease bounds how long it goes on.
         """
         if action is ContractAction.APPROVE:
-            return self._book.approve(contract_id, self._key, self._directory())
+            return self._book.approve(contract_id, self._key, self._directory(), reason=reason)
         record = self._book.decide(contract_id, action, reason, self._key)
         envelope = record.actions[-1]
         for provider in record.contract.providers:

@@ -40,8 +40,7 @@ class ActionStatement:
     def __post_init__(self) -> None:
         if self.action not in SIGNED_ACTIONS:
             raise ContractError(f"{self.action.value} is a signature over the contract itself, no action of its own")
-        if len(self.reason) > MAX_REASON or not is_printable(self.reason):
-            raise ContractError(f"a reason is at most {MAX_REASON} printable characters on one line")
+        check_reason(self.reason)
 
     def to_body(self) -> dict[str, Json]:
         """The body that is signed."""
@@ -78,6 +77,12 @@ class StatusStatement:
     def sign(self, key: SigningKey) -> Envelope:
         """Seal with the regulator's message key."""
         return seal(self.to_body(), PayloadType.CONTRACT_STATUS, key)
+
+
+def check_reason(reason: str) -> None:
+    """Raise ContractError unless a reason is at most `MAX_REASON` printable characters; it may be empty."""
+    if len(reason) > MAX_REASON or not is_printable(reason):
+        raise ContractError(f"a reason is at most {MAX_REASON} printable characters on one line")
 
 
 def parse_action(envelope: Envelope) -> ActionStatement:

@@ -24,6 +24,7 @@ from sandbox.contract_actions import (
     ActionStatement,
     StatusStatement,
     check_not_ahead,
+    check_reason,
     verify_action,
     verify_status,
 )
@@ -121,20 +122,24 @@ class ContractBook:
             merged = replace(known, envelope=known.envelope.merge(envelope))
             return self._follow_signatures(merged, directory)
 
-    def approve(self, contract_id: str, key: SigningKey, directory: Directory) -> ContractRecord:
+    def approve(self, contract_id: str, key: SigningKey, directory: Directory, *, reason: str = "") -> ContractRecord:
         """Add this party's signature: a provider's approval or the regulator's countersignature.
 
-        A provider calls `check_fit` with its own declaration first.
+        A provider calls `check_fit` with its own declaration first. The signature is over the contract alone; the
+        reason stays here, in the vault, and the ledger commits to it.
 
         Raises:
             DeniedError: CONTRACT_UNKNOWN, or as `check_contract`.
             StateTransitionError: the contract's state does not allow it.
+            ContractError: the reason is unprintable or too long.
         """
+        check_reason(reason)
+        opening = self._opening(reason) if reason else None
         with self._lock:
             record = self._current(contract_id)
             next_state(record.state_at(self._clock.now_ms()), ContractAction.APPROVE, self._role)
             check_contract(record.contract, directory)
-            return self._follow_signatures(replace(record, envelope=record.envelope.sign(key)), directory)
+            return self._follow_signatures(replace(record, envelope=record.envelope.sign(key)), directory, opening)
 
     def activate(self, envelope: Envelope, directory: Directory) -> ContractRecord:
         """Take in the complete set of signatures and put the contract in force. A second time changes nothing.
@@ -243,8 +248,10 @@ class ContractBook:
         state = next_state(record.state_at(self._clock.now_ms()), statement.action, role)
         regulator_ms = statement.at_ms if role is Role.REGULATOR else record.regulator_ms
         acted = replace(record, state=state, actions=(*record.actions, envelope), regulator_ms=regulator_ms)
-        opening = Opening(self._entropy.token(_SALT_BYTES), statement.reason.encode())
-        return self._transition(acted, statement.actor, envelope.digest, opening)
+        return self._transition(acted, statement.actor, envelope.digest, self._opening(statement.reason))
+
+    def _opening(self, reason: str) -> Opening:
+        return Opening(self._entropy.token(_SALT_BYTES), reason.encode())
 
     def _verify_room(self, record: ContractRecord, directory: Directory) -> None:
         """Blocks a merchant that fills vault, ledger and memory with applications that nobody has agreed to.
@@ -277,12 +284,18 @@ class ContractBook:
         """The time of the actor's last word on the contract; a later action must be after it."""
         return record.regulator_ms if actor == record.contract.regulator else record.acted_ms(actor)
 
-    def _follow_signatures(self, record: ContractRecord, directory: Directory) -> ContractRecord:
-        """Bring the state up to what the signatures, all verified, say; store them also where it stays."""
+    def _follow_signatures(
+        self, record: ContractRecord, directory: Directory, reason: Opening | None = None
+    ) -> ContractRecord:
+        """Bring the state up to what the signatures, all verified, say; store them also where it stays.
+
+        `reason` is this party's own, for its signature.
+        """
         start = record
         while (step := self._signature_step(record, directory)) is not None:
             state, actor = step
-            record = self._transition(replace(record, state=state), actor, record.contract_id, None)
+            own = reason if actor == self._party else None
+            record = self._transition(replace(record, state=state), actor, record.contract_id, own)
         if record is start:
             self._vault.put(VaultKind.CONTRACT, record.contract_id, encode_record(record))
             self._records[record.contract_id] = record

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
+from decimal import Decimal
 from types import TracebackType
 from typing import Annotated, Self
 
@@ -24,6 +26,7 @@ from parties.cli.output import (
 from parties.client.merchant import TIMEOUT_SECONDS, Merchant
 from parties.client.result import AggregateResult
 from parties.errors import UsageError
+from sandbox.request import StatisticKind
 
 CLOSED = "closed"
 """What a table shows in a closed cell."""
@@ -40,7 +43,8 @@ class ProgressOnStderr:
             MofNCompleteColumn(),
             TimeElapsedColumn(),
         )
-        self._bars = RichProgress(*columns, console=Console(stderr=True), transient=True)
+        console = Console(stderr=True)
+        self._bars = RichProgress(*columns, console=console, transient=True, disable=not console.is_terminal)
         self._tasks: dict[str, TaskID] = {}
 
     def advance(self, stage: str, done: int, total: int) -> None:
@@ -61,15 +65,18 @@ class ProgressOnStderr:
 
 def aggregate(  # noqa: PLR0913, PLR0917  (each is an option of the command)
     contract: Annotated[str, typer.Argument(help="A contract's id, or the beginning of it.", show_default=False)],
-    count: Annotated[bool, typer.Option("--count", help="Number of rows a cell.")] = False,
+    count: Annotated[bool, typer.Option("--count", help="Number of rows in each cell.")] = False,
     mean: Annotated[list[str] | None, typer.Option("--mean", help="Mean of a column; repeatable.")] = None,
     total: Annotated[list[str] | None, typer.Option("--sum", help="Sum of a column; repeatable.")] = None,
-    by: Annotated[str, typer.Option("--by", help="Grouping columns, separated by commas.")] = "",
+    by: Annotated[str, typer.Option("--by", help="Grouping columns, separated by commas; without them one cell.")] = "",
     where: Annotated[
         list[str] | None,
-        typer.Option("--where", help="A filter such as 'education>=12' or 'parttime=no'; repeatable."),
+        typer.Option(
+            "--where",
+            help="A filter on declared values or bin edges, such as 'education>=12' or 'smsa=yes,no'; repeatable.",
+        ),
     ] = None,
-    timeout: Annotated[float, typer.Option("--timeout", min=1, help="Seconds.")] = TIMEOUT_SECONDS,
+    timeout: Annotated[float, typer.Option("--timeout", min=1, help="Seconds until it is given up.")] = TIMEOUT_SECONDS,
     csv: Annotated[bool, typer.Option("--csv", help="Write CSV to stdout.")] = False,
     home: HomeOption = None,
     passphrase_file: PassphraseOption = None,
@@ -90,7 +97,7 @@ def aggregate(  # noqa: PLR0913, PLR0917  (each is an option of the command)
     elif csv:
         sys.stdout.write(result.frame.to_csv(index=False))
     else:
-        emit_table(list(result.frame.columns), [_texts(row) for row in _rows(result.frame)])
+        emit_table(list(result.frame.columns), [texts(row) for row in _rows(result.frame)])
 
 
 def as_object(result: AggregateResult) -> dict[str, object]:
@@ -124,11 +131,19 @@ def _plain(value: object) -> object:
     return float(value) if isinstance(value, float) else int(str(value))
 
 
-def _texts(row: dict[str, object]) -> list[str]:
-    return [
-        CLOSED if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
-        for value in row.values()
-    ]
+def texts(row: Mapping[str, object]) -> list[str]:
+    """Return a row as a table shows it: sums with all their digits, means with six, never an exponent."""
+    return [_text(name, value) for name, value in row.items()]
+
+
+def _text(name: str, value: object) -> str:
+    if value is None:
+        return CLOSED
+    if not isinstance(value, float):
+        return str(value)
+    shown = f"{value:.6g}"
+    exact = name.startswith(f"{StatisticKind.SUM.value}(") or "e" in shown
+    return f"{Decimal(repr(value)):f}" if exact else shown
 
 
 def _tell(result: AggregateResult) -> None:

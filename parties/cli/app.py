@@ -3,6 +3,7 @@
 import importlib
 import importlib.metadata
 import json
+import os
 import sys
 from collections.abc import Mapping
 from typing import Annotated, Final
@@ -10,8 +11,10 @@ from typing import Annotated, Final
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from parties.cli.exit_codes import HOUSE, as_json, exit_code
-from parties.cli.output import talk
+from parties.cli.chinese import denial_text
+from parties.cli.exit_codes import HOUSE, WRONG_USAGE, as_json, describe, exit_code
+from parties.cli.output import in_chinese, talk
+from sandbox.errors import DeniedError
 
 COMMANDS: Final[Mapping[str, str]] = {
     "init": "parties.cli.init:init",
@@ -76,19 +79,30 @@ def unseen(
 
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code; what goes wrong is told on stderr, as JSON with `--json`."""
+    told_as_json = "--json" in arguments
     try:
-        app(arguments, prog_name="unseen")
+        ended = app(arguments, prog_name="unseen", standalone_mode=not told_as_json)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
-    except HOUSE as error:
-        if "--json" in arguments:
+    except (*HOUSE, OSError, WRONG_USAGE) as error:
+        if told_as_json:
             sys.stderr.write(json.dumps(as_json(error), ensure_ascii=False) + "\n")
         else:
-            talk(f"unseen: {error}")
+            talk(as_text(error))
         return exit_code(error)
-    return 0
+    return ended if isinstance(ended, int) else 0
+
+
+def as_text(error: Exception) -> str:
+    """Return what a person reads on stderr; a denial under a Chinese locale says first in Chinese why."""
+    if isinstance(error, OSError):
+        return f"unseen: {describe(error)}"
+    if isinstance(error, DeniedError) and in_chinese():
+        return f"unseen: {denial_text(error.reason)}{error}"
+    return f"unseen: {error}"
 
 
 def main() -> None:
     """Be the command `unseen`."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its C core writes to stderr what our errors say already
     sys.exit(run(sys.argv[1:]))

@@ -11,11 +11,12 @@ import typer
 from audit.clock import SystemClock
 from audit.names import Role
 from parties.channel import Dialler
+from parties.cli.chinese import violation_text, word
 from parties.cli.exit_codes import USAGE
 from parties.cli.output import HomeOption, JsonOption, PassphraseOption, emit_json, emit_table, open_home, say, talk
 from parties.client.catalogues import CatalogueClient
 from parties.client.tables import bounds_text, levels_text
-from parties.errors import NotFoundError
+from parties.errors import NotFoundError, UsageError
 from parties.home import Home
 from sandbox.catalogue import Catalogue
 from sandbox.declaration import DatasetDeclaration
@@ -32,9 +33,12 @@ NOTHING_WRONG: Final = "every declaration holds"
 def check(home: HomeOption = None, json: JsonOption = False) -> None:
     """At a provider: hold the data against the declarations. Exit 2 if `unseen serve` would refuse to start."""
     opened = open_home(home)
+    if opened.role is not Role.PROVIDER:
+        raise UsageError(f"{opened.name} is a {opened.role.value}; providers declare data: name a provider's --home")
+    checked = check_catalogue(opened.catalog)
     found = [
         (declaration.name, Path(declaration.file), violation)
-        for declaration, violations in check_catalogue(opened.catalog)
+        for declaration, violations in checked
         for violation in violations
     ]
     refused = any(violation.severity is Severity.REFUSES for _, _, violation in found)
@@ -42,9 +46,17 @@ def check(home: HomeOption = None, json: JsonOption = False) -> None:
         emit_json({"ok": not refused, "violations": [_violation(*item) for item in found]})
     elif found:
         headers = [say("file", "文件"), say("column", "列"), say("severity", "级别"), say("message", "说明")]
-        emit_table(headers, [[path.name, v.column, v.severity.value, v.message] for _, path, v in found])
-    if not refused:
-        talk(say(NOTHING_WRONG, "声明与数据相符"))
+        emit_table(headers, [[path.name, v.column, word(v.severity), violation_text(v)] for _, path, v in found])
+    names = ", ".join(declaration.name for declaration, _ in checked)
+    if not checked:
+        talk(
+            say(
+                f"no data set is declared: write {opened.catalog}/NAME.toml after examples/catalog.toml",
+                f"没有申报任何数据集：请参照 examples/catalog.toml 编写 {opened.catalog}/NAME.toml",
+            )
+        )
+    elif not refused:
+        talk(say(f"{NOTHING_WRONG}: {names}", f"声明与数据相符：{names}"))
     raise typer.Exit(USAGE if refused else 0)
 
 
@@ -56,7 +68,7 @@ def list_datasets(home: HomeOption = None, passphrase_file: PassphraseOption = N
         emit_json({"datasets": [_summary(dataset) for dataset in descriptions]})
         return
     headers = [say("dataset", "数据集"), say("title", "名称"), say("rows", "行数"), say("grade", "级别")]
-    rows = [[item.reference, item.title, str(item.declared_rows), item.grade.value] for item in descriptions]
+    rows = [[item.reference, item.title, str(item.declared_rows), word(item.grade)] for item in descriptions]
     emit_table(headers, rows)
 
 
@@ -67,7 +79,7 @@ def show(
     passphrase_file: PassphraseOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show one data set: its columns, their uses, grades, and levels."""
+    """Show one data set: what it is (on stderr), and its columns, their uses, grades, and levels."""
     found = [
         item
         for item in describe_all(open_home(home, passphrase_file))
@@ -79,17 +91,21 @@ def show(
         emit_json({"datasets": [item.to_body() for item in found]})
         return
     headers = [say("dataset", "数据集"), say("column", "列"), say("type", "类型"), say("unit", "单位")]
-    headers += [say("bounds", "范围"), say("levels", "取值"), say("grade", "级别"), say("uses", "用途")]
+    headers += [say("bounds", "范围"), say("levels", "取值"), say("nullable", "可为空")]
+    headers += [say("grade", "级别"), say("uses", "用途")]
+    for item in found:
+        talk(_about(item))
     rows = [
         [
             item.reference,
             column.name,
-            column.type.value,
+            word(column.type),
             column.unit,
             bounds_text(column),
             levels_text(column),
-            column.grade.value,
-            ", ".join(sorted(use.value for use in column.uses)),
+            say("yes", "是") if column.nullable else say("no", "否"),
+            word(column.grade),
+            ", ".join(word(use) for use in sorted(column.uses, key=lambda use: use.value)),
         ]
         for item in found
         for column in item.columns
@@ -137,6 +153,22 @@ def describe_all(home: Home) -> tuple[DatasetDescription, ...]:
     finally:
         dialler.close()
     return tuple(found)
+
+
+def _about(dataset: DatasetDescription) -> str:
+    """Return what an applicant has to know beside the columns."""
+    release = dataset.release
+    facts = [
+        f"{dataset.reference}: {dataset.title}",
+        dataset.description,
+        f"{say('owner', '所有者')} {dataset.owner}, {dataset.office}",
+        say(f"{dataset.declared_rows} declared rows", f"申报 {dataset.declared_rows} 行"),
+        f"{say('updated', '更新周期')} {dataset.update_cycle}",
+        f"{say('release', '发布方式')} {release.mode.value}: min_group_size {release.min_group_size}, "
+        f"min_contributors {release.min_contributors}, own_totals {release.own_totals.value}, "
+        f"overlap_k {release.overlap_k}",
+    ]
+    return "\n  ".join(facts)
 
 
 def _summary(dataset: DatasetDescription) -> dict[str, object]:

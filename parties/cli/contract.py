@@ -9,6 +9,8 @@ import typer
 
 from audit.clock import SystemClock
 from audit.names import Role
+from parties.cli.chinese import word
+from parties.cli.contract_text import contract_lines
 from parties.cli.output import (
     HomeOption,
     JsonOption,
@@ -22,18 +24,16 @@ from parties.cli.output import (
 )
 from parties.contract_ids import find_contract
 from parties.errors import UsageError
-from parties.held_contracts import describe_contract, held_contracts, levels_of, missing_signers, signers
+from parties.held_contracts import describe_contract, held_contracts, missing_signers
 from parties.home import Home
 from parties.officials import decide
 from sandbox.contract_record import ContractRecord
-from sandbox.contract_states import ContractAction
+from sandbox.contract_states import ContractAction, ContractState
 
-app = typer.Typer(no_args_is_help=True, help="Usage contracts: apply, approve, reject, list, show, revoke.")
+app = typer.Typer(no_args_is_help=True, help="Usage contracts: apply for one, look into it, decide on it, end it.")
 
 ContractArgument = Annotated[str, typer.Argument(help="A contract's id, or the beginning of it.", show_default=False)]
-ReasonOption = Annotated[
-    str, typer.Option("--reason", help="Why: signed with the decision; the ledgers hold a commitment to it.")
-]
+ReasonOption = Annotated[str, typer.Option("--reason", help="Why: kept with the decision; ledgers commit to it.")]
 
 
 @app.command()
@@ -49,7 +49,8 @@ def apply(
     with Merchant.open(_merchant(home, passphrase_file), say=talk) as merchant:
         contract_id = merchant.apply(application)
         record = merchant.contract(contract_id)
-    talk(f"Laid before {', '.join(record.contract.providers)}. When each has approved: unseen contract refresh")
+    talk(f"Laid before {', '.join(record.contract.providers)}, whose officials run: unseen contract approve")
+    talk(f"When each has: unseen contract refresh {record.contract_id[:12]}")
     _emit_state(record, json=json)
 
 
@@ -162,7 +163,7 @@ def list_contracts(home: HomeOption = None, json: JsonOption = False) -> None:
         return
     headers = [say("contract", "合约"), say("state", "状态"), say("merchant", "数据商"), say("purpose", "用途")]
     rows = [
-        [record.contract_id, record.state_at(now_ms).value, record.contract.merchant, record.contract.purpose.text]
+        [record.contract_id, word(record.state_at(now_ms)), record.contract.merchant, record.contract.purpose.text]
         for record in records
     ]
     emit_table(headers, rows)
@@ -170,34 +171,13 @@ def list_contracts(home: HomeOption = None, json: JsonOption = False) -> None:
 
 @app.command()
 def show(contract: ContractArgument, home: HomeOption = None, json: JsonOption = False) -> None:
-    """Show one contract: what it permits, who has signed, what was decided."""
+    """Show one contract: what it permits and costs, who has signed, what was decided."""
     record = find_contract(held_contracts(open_home(home)), contract)
-    described = describe_contract(record, SystemClock().now_ms())
+    now_ms = SystemClock().now_ms()
     if json:
-        emit_json(described)
-        return
-    lines = [
-        (say("contract", "合约"), record.contract_id),
-        (say("state", "状态"), str(described["state"])),
-        (say("merchant", "数据商"), record.contract.merchant),
-        (say("providers", "提供方"), ", ".join(record.contract.providers)),
-        (say("computing party", "计算方"), record.contract.computing_party),
-        (say("purpose", "用途"), f"{record.contract.purpose.code}: {record.contract.purpose.text}"),
-        (say("signed by", "已签署"), ", ".join(signers(record))),
-        (say("fee cap", "费用上限"), f"{described['fee_cap']} {record.contract.tariff.currency}"),
-        *_columns(record),
-    ]
-    emit_table([say("field", "项目"), say("value", "内容")], lines)
-
-
-def _columns(record: ContractRecord) -> list[tuple[str, str]]:
-    frame = record.contract.frame
-    rows = []
-    for column in frame.columns:
-        uses = ", ".join(sorted(use.value for use in record.contract.uses[column.name]))
-        levels = levels_of(frame, column.name)
-        rows.append((f"{say('column', '列')} {column.name}", f"{uses}{': ' if levels else ''}{levels}"))
-    return rows
+        emit_json(describe_contract(record, now_ms))
+    else:
+        emit_table([say("field", "项目"), say("value", "内容")], contract_lines(record, now_ms))
 
 
 def _decide(home: Home, contract: str, action: ContractAction, reason: str, *, json: bool) -> None:
@@ -207,6 +187,13 @@ def _decide(home: Home, contract: str, action: ContractAction, reason: str, *, j
         emit_json({"contract": record.contract_id, "state": state.value})
     else:
         emit_text(f"{record.contract_id}\t{state.value}")
+    if action is ContractAction.APPROVE and state is ContractState.APPROVED:
+        talk(
+            say(
+                "Signed. It is in force once every provider has signed and the merchant has refreshed it.",
+                "已签署。各提供方都签署、数据商刷新之后，合约生效。",
+            )
+        )
 
 
 def _merchant(home: Path | None, passphrase_file: Path | None) -> Home:

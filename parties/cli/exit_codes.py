@@ -4,7 +4,9 @@
 """
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, cast
+
+import typer
 
 from audit import errors as audit
 from parties import errors as parties
@@ -16,6 +18,9 @@ ERROR, USAGE, NOT_FOUND, DENIED, VERIFICATION_FAILED, VERIFICATION_IMPOSSIBLE = 
 
 HOUSE: Final = (audit.AuditError, ProtocolError, sandbox.SandboxError, parties.PartyError)
 """What a command may end with; anything else is a defect and shows its trace."""
+
+WRONG_USAGE: Final[type[Exception]] = typer.BadParameter.__bases__[0]
+"""What Typer raises for every wrong command line; it gives the class out under this name alone."""
 
 TABLE: Final[Mapping[type[Exception], int]] = {
     audit.AuditError: ERROR,
@@ -47,17 +52,31 @@ TABLE: Final[Mapping[type[Exception], int]] = {
 
 
 def exit_code(error: Exception) -> int:
-    """Return the exit code for one of `HOUSE`."""
+    """Return the exit code for one of `HOUSE`, a wrong command line, or a file that the system does not give."""
+    if isinstance(error, WRONG_USAGE):
+        return USAGE
+    if isinstance(error, OSError):
+        return ERROR
     if isinstance(error, DeniedError) and error.reason is DenialReason.CONTRACT_UNKNOWN:
         return NOT_FOUND
     return next(TABLE[kind] for kind in type(error).__mro__ if kind in TABLE)
+
+
+def describe(error: Exception) -> str:
+    """Return what is wrong, in one line."""
+    if isinstance(error, OSError):
+        place = f"{error.filename}: " if error.filename is not None else ""
+        return f"{place}{error.strerror or error}; check the path, its permissions, and the space left"
+    if isinstance(error, WRONG_USAGE):
+        return cast("typer.BadParameter", error).format_message()
+    return str(error)
 
 
 def as_json(error: Exception) -> dict[str, object]:
     """Return the error as the object that `--json` writes to stderr."""
     described: dict[str, object] = {
         "error": type(error).__name__,
-        "message": str(error),
+        "message": describe(error),
         "exit": exit_code(error),
     }
     if isinstance(error, DeniedError):

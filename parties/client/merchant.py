@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +30,7 @@ from parties.client.progress import NoProgress, ReportingExecutor
 from parties.client.query import Where, read_query
 from parties.client.result import AggregateResult
 from parties.client.tables import catalogue_table, contracts_table
+from parties.config import TelemetrySection
 from parties.directory_feed import DirectoryFeed, record_directory
 from parties.entropy import SystemEntropy
 from parties.errors import HomeError
@@ -41,7 +42,7 @@ from sandbox.contract_book import ContractBook
 from sandbox.contract_record import ContractRecord
 from sandbox.description import DatasetDescription
 from sandbox.drafting import draft_contract
-from sandbox.errors import PeerUnavailableError
+from sandbox.errors import DeclarationError, PeerUnavailableError
 from sandbox.invocation_merchant import MerchantCalls, MerchantInvocation
 from sandbox.ports import AckResult, PartyContext, Progress
 from sandbox.request import AggregateQuery
@@ -152,6 +153,7 @@ class Merchant:
             DeniedError: a provider refuses it.
         """
         terms = _read_application(application)
+        self._verify_providers(terms)
         descriptions = {
             provider.name: self._rooms.catalogues.get(f"{provider.name}/{provider.dataset}")
             for provider in terms.providers
@@ -166,6 +168,13 @@ class Merchant:
             entropy=context.entropy,
         )
         return self._rooms.contracts.lay(contract).contract_id
+
+    def _verify_providers(self, terms: Application) -> None:
+        known = [record.name for record in self._rooms.feed.current().providers()]
+        for provider in terms.providers:
+            if provider.name not in known:
+                detail = f"{provider.name!r} is no provider of this federation; it lists {', '.join(known) or 'none'}"
+                raise DeclarationError(terms.file, None, "provider", detail)
 
     def refresh(self, contract: str) -> ContractRecord:
         """Gather signatures and actions, and put the contract in force once everyone has signed; see `contract`."""
@@ -283,6 +292,12 @@ def _exact(value: object) -> object:
     return value
 
 
+def _quiet(telemetry: TelemetrySection) -> TelemetrySection:
+    """What an analyst reads beside results: warnings in words, where the settings say nothing else."""
+    level = "warning" if telemetry.level == "info" else telemetry.level
+    return replace(telemetry, log="console" if telemetry.log == "auto" else telemetry.log, level=level)
+
+
 def _open_rooms(
     home: Home, clock: Clock, progress: Progress, say: Callable[[str], None], resources: ExitStack
 ) -> _Rooms:
@@ -293,7 +308,7 @@ def _open_rooms(
     ledger = resources.enter_context(
         Ledger.open(home.ledger_path, identity=identity, key=log_key, clock=clock, folds=[calls])
     )
-    logger = make_logger(home.config.telemetry, home.name)
+    logger = make_logger(_quiet(home.config.telemetry), home.name)
     feed = DirectoryFeed(home, clock, record_directory(ledger, clock), logger)
     resources.callback(feed.close)
     key, entropy = home.signing_key(KeyPurpose.MESSAGE), SystemEntropy()

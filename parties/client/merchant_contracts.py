@@ -64,7 +64,8 @@ class MerchantContracts:
                     self._client.apply(provider, record.envelope)
             except DeniedError as error:
                 self.terminate(record.contract_id, f"refused by {provider}: {error.reason.value}")
-                raise
+                detail = f"{provider}: {error.detail}"
+                raise DeniedError(error.reason, error.clause, detail, error.check, error.left) from error
         return record
 
     def refresh(self, contract_id: str) -> ContractRecord:

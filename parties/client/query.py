@@ -15,7 +15,7 @@ from sandbox.errors import ContractError
 from sandbox.frame import ColumnType, Frame, FrameColumn, format_scaled
 from sandbox.request import AggregateQuery, DomainFilter, Filter, RangeFilter, Statistic, StatisticKind
 
-Bound: TypeAlias = str | int | Decimal | None
+Bound: TypeAlias = str | int | float | Decimal | None
 Condition: TypeAlias = str | Sequence[str] | tuple[Bound, Bound]
 Where: TypeAlias = Mapping[str, Condition] | Sequence[str]
 
@@ -41,16 +41,19 @@ def read_query(frame: Frame, statistics: Sequence[str], by: Sequence[str], where
     Raises:
         UsageError: something cannot be read, or names no column of the contract.
     """
+    for name, given in (("statistics", statistics), ("by", by)):
+        if isinstance(given, str):
+            raise UsageError(f"give {name} as a list: [{given!r}]")
     if not statistics:
         raise UsageError("no statistic is asked for: name at least one, such as count or mean(wage)")
     for name in by:
         if not _column(frame, name).level_count:
             raise UsageError(f"{name} has no levels to group by in this contract: see `unseen contract show`")
-    return AggregateQuery(
-        statistics=tuple(read_statistic(frame, text) for text in statistics),
-        group_by=tuple(by),
-        filters=_from_mapping(frame, where) if isinstance(where, Mapping) else _from_conditions(frame, where),
-    )
+    filters = _from_mapping(frame, where) if isinstance(where, Mapping) else _from_conditions(frame, where)
+    try:
+        return AggregateQuery(tuple(read_statistic(frame, text) for text in statistics), tuple(by), filters)
+    except ContractError as error:
+        raise UsageError(str(error)) from error
 
 
 def read_statistic(frame: Frame, text: str) -> Statistic:
@@ -144,7 +147,7 @@ def _edge(column: FrameColumn, bound: Bound) -> int | None:
     if bound is None:
         return None
     try:
-        scaled = to_scaled(bound, column.decimals)
+        scaled = to_scaled(repr(bound) if isinstance(bound, float) else bound, column.decimals)
     except FixedPointError as error:
         raise UsageError(f"{column.name}: {bound!r} is no number with at most {column.decimals} decimals") from error
     if scaled not in column.edges:

@@ -62,8 +62,15 @@ def test_the_last_edge_is_included_and_must_be_written_so():
         (["count"], [], ["education>=8", "education>=12"], "at most once"),
         (["count"], [], ["parttime>=no"], "category"),
         (["count"], [], "parttime=no", "as a list"),
+        ("count", [], {}, "as a list"),
+        (["count"], "education", {}, "as a list"),
+        (["count"], ["education", "education"], {}, "given twice"),
     ],
 )
 def test_what_cannot_be_read_is_named(statistics, by, where, complaint):
     with pytest.raises(UsageError, match=complaint):
         read_query(FRAME, statistics, by, where)
+
+
+def test_a_bound_may_be_a_float_as_python_writes_it():
+    assert read_query(FRAME, ["count"], [], {"education": (8.0, None)}).filters == (RangeFilter("education", 8, None),)

@@ -463,3 +463,17 @@ def test_any_body_is_an_action_or_status_or_our_error(changes: dict[str, str], k
     except (AuditError, SandboxError):
         return
     assert seal(statement.to_body(), kind, key("east")) == envelope
+
+
+def test_the_reason_of_an_approval_is_committed_to_as_well(homes: Homes) -> None:
+    home = homes("east")
+    contract_id = home.book.receive(first(), directory()).contract_id
+    home.book.approve(contract_id, key("east"), directory(), reason="within our mandate")
+    entry = decode_entry(list(home.ledger.read(0, home.ledger.size))[-1])
+    assert isinstance(entry, ContractTransition)
+    ((_, value),) = home.vault.items(VaultKind.OPENINGS, f"contract:{contract_id}")
+    opening = decode_openings(value, 10_000)["reason"]
+    assert opening.value.decode() == "within our mandate"
+    assert entry.reason == commit("reason", opening.salt, opening.value)
+    with pytest.raises(ContractError, match="printable"):
+        home.book.approve(contract_id, key("east"), directory(), reason="two\nlines")

@@ -1,0 +1,100 @@
+"""What people read: complete before they sign, Chinese where they asked for it, JSON where a program asked."""
+
+import json
+
+import pytest
+
+from parties.cli.aggregate import texts
+from parties.cli.app import run
+from parties.cli.chinese import DENIALS, VIOLATIONS, WORDS
+from parties.cli.contract_text import contract_lines
+from parties.cli.output import in_chinese
+from parties.held_contracts import held_contracts
+from sandbox.contract_states import ContractState
+from sandbox.errors import DenialReason
+from sandbox.frame import ColumnType, Use
+from sandbox.grades import Grade
+from sandbox.violations import Severity, ViolationKind
+from tests.parties.federation import Terms, federation
+from tests.parties.test_federation import rows
+
+
+@pytest.fixture(scope="module")
+def applied(tmp_path_factory):
+    """A federation whose merchant has applied; nobody has signed yet."""
+    frames = {name: rows(name, 60, seed) for seed, name in enumerate(("east", "north"))}
+    with federation(tmp_path_factory.mktemp("words"), frames) as running:
+        running.merchant.apply(running.application(Terms()))
+        running.merchant.close()
+        yield running
+
+
+def test_every_word_that_an_official_may_meet_has_a_chinese_one():
+    for kind in (ContractState, Use, Grade, ColumnType, Severity):
+        assert set(kind) <= set(WORDS), kind
+    assert set(DENIALS) == set(DenialReason)
+    assert set(VIOLATIONS) == set(ViolationKind)
+
+
+@pytest.mark.parametrize("locale", ["C.UTF-8", "zh_CN.UTF-8"])
+def test_an_official_reads_everything_that_a_contract_permits(applied, monkeypatch, capsys, locale):
+    for variable in ("LC_ALL", "LC_MESSAGES"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("LANG", locale)
+    home = applied.homes()["east"]
+    (record,) = held_contracts(home)
+    contract = record.contract
+    assert run(["contract", "show", record.contract_id[:8], "--home", str(home.path)]) == 0
+    out = capsys.readouterr().out
+    shown = [
+        *(binding.dataset for binding in contract.datasets.values()),
+        *(column.name for column in contract.frame.columns),
+        *contract.obligations,
+        contract.purpose.text,
+        contract.computing_party,
+        contract.regulator,
+        str(contract.quotas.calls),
+        str(contract.quotas.ciphertexts),
+        str(contract.release.min_group_size),
+        str(contract.lease_ms // 60_000),
+        " UTC",
+    ]
+    assert [text for text in shown if text not in out] == []
+    assert ("数据商已签署 (signed)" in out) is in_chinese()
+    fields = [field for field, _ in contract_lines(record, contract.validity.not_before_ms)]
+    wanted = ("待签署", "有效期", "费用上限") if in_chinese() else ("waits for", "valid", "fee cap")
+    assert all(any(word in field for field in fields) for word in wanted)
+
+
+def test_a_denial_is_explained_in_chinese(applied, monkeypatch, capsys):
+    monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
+    home = str(applied.homes()["analyst"].path)
+    (record,) = held_contracts(applied.homes()["analyst"])
+    assert run(["aggregate", record.contract_id, "--count", "--home", home]) == 4
+    assert "被拒绝：合约不在生效状态" in capsys.readouterr().err
+
+
+def test_catalog_check_is_for_providers(applied, capsys):
+    assert run(["catalog", "check", "--home", str(applied.homes()["analyst"].path)]) == 2
+    assert "is a merchant" in capsys.readouterr().err
+
+
+def test_a_wrong_command_line_is_told_as_json_too(capsys):
+    for arguments in (["aggregate", "--json"], ["catalog", "shw", "--json"], ["init", "spy", "x", "--json"]):
+        assert run(arguments) == 2
+        out, err = capsys.readouterr()
+        assert not out
+        assert json.loads(err)["exit"] == 2
+
+
+def test_a_file_that_cannot_be_written_is_an_error_without_a_trace(applied, tmp_path, capsys):
+    request = str(applied.homes()["east"].request_path)
+    out = str(tmp_path / "nowhere" / "bundle.json")
+    assert run(["enrol", "sign", request, "--home", str(applied.homes()["authority"].path), "--out", out]) == 1
+    assert "nowhere" in capsys.readouterr().err
+
+
+def test_sums_are_shown_with_all_their_digits():
+    row = {"dept": "a", "count": 3, "sum(cost)": 23870512.345, "mean(cost)": 489.9701, "mean(big)": 12345678.25}
+    assert texts(row) == ["a", "3", "23870512.345", "489.97", "12345678.25"]
+    assert texts({"sum(cost)": None}) == ["closed"]

@@ -27,11 +27,13 @@ SETTINGS_FILE: Final = "party.toml"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; gives the exit code."""
     options = _parser().parse_args(arguments)
-    path = Path(options.path)
     try:
-        directory = _directory(path, options.directory, options.regulator_vkey)
-        anchors = [_read(Path(name), "outside checkpoint") for name in options.witness_checkpoint]
-        report = verify_database(path, directory=directory, anchors=anchors)
+        report, directory = verify_path(
+            Path(options.path),
+            None if options.directory is None else Path(options.directory),
+            options.regulator_vkey or "",
+            [Path(name) for name in options.witness_checkpoint],
+        )
     except VerificationImpossibleError as error:
         if options.json:
             sys.stdout.write(json.dumps({"verified": False, "impossible": str(error)}) + "\n")
@@ -39,6 +41,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_IMPOSSIBLE
     sys.stdout.write(json.dumps(report.to_json()) + "\n" if options.json else _text(report, directory))
     return EXIT_OK if report.verified else EXIT_FAILED
+
+
+def verify_path(
+    path: Path, directory: Path | None, regulator_vkey: str, checkpoints: Sequence[Path]
+) -> tuple[Report, Directory | None]:
+    """Verifies the ledger of a home, or a ledger file; gives the report, and the directory that it was held against.
+
+    Args:
+        path: a party's home folder, or its ledger.db.
+        directory: the party directory's file; the home's own when None.
+        regulator_vkey: the key that the directory must be signed by; empty for the one that the home pins.
+        checkpoints: files with checkpoints that were kept outside.
+
+    Raises:
+        VerificationImpossibleError: a file or the trust root is missing.
+    """
+    known = _directory(path, directory, regulator_vkey or None)
+    anchors = [_read(name, "outside checkpoint") for name in checkpoints]
+    return verify_database(path, directory=known, anchors=anchors), known
 
 
 def load_directory(path: Path, regulator_vkey: str) -> Directory:
@@ -54,7 +75,7 @@ def load_directory(path: Path, regulator_vkey: str) -> Directory:
         raise VerificationImpossibleError(f"the directory {path} cannot be trusted: {error}") from error
 
 
-def _directory(home: Path, given: str | None, vkey: str | None) -> Directory | None:
+def _directory(home: Path, given: Path | None, vkey: str | None) -> Directory | None:
     """The directory named on the command line, else the one in the home; None where there is no home around it."""
     vkey = vkey or _pinned_vkey(home)
     if given is None and not ((home / DIRECTORY_FILE).is_file() and vkey):
@@ -63,7 +84,7 @@ def _directory(home: Path, given: str | None, vkey: str | None) -> Directory | N
         raise VerificationImpossibleError(
             "a directory is worth what its signer is: give the regulator's key with --regulator-vkey"
         )
-    return load_directory(Path(given) if given else home / DIRECTORY_FILE, vkey)
+    return load_directory(given if given is not None else home / DIRECTORY_FILE, vkey)
 
 
 def _pinned_vkey(home: Path) -> str | None:

@@ -61,6 +61,10 @@ vkey = {vkey_toml}
 # deadline_max_ms = 3600000
 # threads = 32
 
+# [compute]
+# workers = 0            # processes for encryption; 0: one for each core, -1: none
+# paillier_bits = 3072   # of the key that a merchant makes on first use
+
 [telemetry]
 # log = "auto"           # auto, console or json; always on stderr
 # level = "info"         # debug, info, warning or error

@@ -8,6 +8,7 @@ from typing import Final, Protocol
 
 from sandbox.cells import CellPlan, CellTotals
 from sandbox.declaration_model import DatasetDeclaration, FileSource
+from sandbox.errors import SourceError
 from sandbox.source_duckdb import DuckDbFiles
 from sandbox.source_postgres import PostgresRelation
 from sandbox.violations import Severity, Violation, ViolationKind, refusals
@@ -76,6 +77,9 @@ def open_source(
     Raises:
         SourceError: no file matches, or the address is missing or badly kept.
     """
-    if isinstance(declaration.source, FileSource):
-        return DuckDbFiles(declaration.source, base, threads=threads)
-    return PostgresRelation(declaration.source, declaration, base, environ, threads=threads)
+    try:
+        if isinstance(declaration.source, FileSource):
+            return DuckDbFiles(declaration.source, base, threads=threads)
+        return PostgresRelation(declaration.source, declaration, base, environ, threads=threads)
+    except SourceError as error:
+        raise SourceError(f"{declaration.file}: {error}") from error

@@ -52,7 +52,7 @@ def load(name: str) -> TyperCommand | TyperGroup:
         group = typer.main.get_group(target)
         group.name = name
         return group
-    alone = typer.Typer(add_completion=False, rich_markup_mode=None)
+    alone = typer.Typer(add_completion=False)
     alone.command(name)(target)
     command = typer.main.get_command(alone)
     assert isinstance(command, TyperCommand)

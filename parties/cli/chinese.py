@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Final
 
+from audit.errors import Damage
 from parties.cli.output import in_chinese
 from sandbox.contract_states import ContractAction, ContractState
 from sandbox.errors import DenialReason
@@ -98,6 +99,18 @@ DENIALS: Final[Mapping[DenialReason, str]] = {
     DenialReason.BAD_MODULUS: "加密公钥未通过检查",
     DenialReason.BAD_CIPHERTEXT: "密文未通过检查",
     DenialReason.TOO_LARGE: "消息或请求过大",
+}
+
+DAMAGES: Final[Mapping[Damage, str]] = {
+    Damage.ALTERED: "条目被改动",
+    Damage.DELETED: "条目被删除",
+    Damage.INSERTED: "被插入条目",
+    Damage.REORDERED: "条目顺序被改变",
+    Damage.TRUNCATED: "账本被截短",
+    Damage.REWRITTEN: "账本被改写",
+    Damage.FORKED: "账本有分叉",
+    Damage.BAD_SIGNATURE: "签名无效",
+    Damage.UNREADABLE: "账本无法读取",
 }
 
 

@@ -9,6 +9,8 @@ from unseen.v1 import directory_pb2, directory_pb2_grpc
 from audit.clock import SystemClock
 from audit.directory import Directory, verify_directory
 from audit.envelope import Envelope, PayloadType
+from audit.errors import MalformedError
+from audit.keys import VerifyingKey
 from audit.names import Role
 from parties.channel import Dialler
 from parties.cli.output import (
@@ -32,11 +34,13 @@ from parties.identity import certificate_from_pem, fingerprint, spiffe_id_of
 
 app = typer.Typer(no_args_is_help=True, help="Join a federation by files: request, sign, accept.")
 File = Annotated[Path, typer.Argument(help="An enrolment request or bundle.", show_default=False)]
+RequestFile = Annotated[Path, typer.Argument(help="The party's enrolment-request.json.", show_default=False)]
+BundleFile = Annotated[Path, typer.Argument(help="What the regulator answered: NAME.bundle.json.", show_default=False)]
 
 
 @app.command()
 def sign(
-    request: File,
+    request: RequestFile,
     out: Annotated[Path | None, typer.Option("--out", help="Where to write the bundle.", show_default=False)] = None,
     home: HomeOption = None,
     passphrase_file: PassphraseOption = None,
@@ -47,12 +51,29 @@ def sign(
     if opened.role is not Role.REGULATOR:
         raise HomeError(f"{opened.name} is a {opened.role.value}; the regulator signs enrolments: name its --home")
     data = read_bundle_file(request)
+    _expect(request, data, PayloadType.ENROLMENT)
     asked, _ = read_request(data)
-    bundle = _enrol(opened, data)
     path = out if out is not None else Path(f"{asked.subject.party}.bundle.json")
+    if not path.parent.is_dir():
+        raise UsageError(f"--out: there is no folder {path.parent}: make it, or name another; nothing was signed")
+    bundle = _enrol(opened, data)
     write_file(path, bundle)
     directory = _directory_of(bundle)
-    talk(f"{asked.subject.party} is enrolled, in version {directory.version} of the directory. It now runs:")
+    name = asked.subject.party
+    for other in directory.parties:
+        if other.name != name and other.endpoint and other.endpoint == asked.endpoint:
+            talk(
+                say(
+                    f"Note: {other.name} has the same endpoint {other.endpoint}; only one of the two can be reached",
+                    f"注意：{other.name} 的地址也是 {other.endpoint}，两者只能连到一个",
+                )
+            )
+    talk(
+        say(
+            f"{name} is enrolled, in version {directory.version} of the directory. It now runs:",
+            f"{name} 已入册，名录第 {directory.version} 版。请对方执行：",
+        )
+    )
     talk(f"  unseen enrol accept {path} --regulator-vkey '{opened.config.regulator.vkey}'")
     if json:
         emit_json({"bundle": str(path), "version": directory.version, **_described(asked)})
@@ -82,7 +103,7 @@ def _enrol(home: Home, request: bytes) -> bytes:
 
 @app.command()
 def accept(
-    bundle: File,
+    bundle: BundleFile,
     regulator_vkey: Annotated[
         str | None,
         typer.Option("--regulator-vkey", help="The regulator's key as it told you itself.", show_default=False),
@@ -93,7 +114,13 @@ def accept(
     """At the party: verify BUNDLE and install certificate, directory and the pinned regulator."""
     opened = open_home(home)
     first = not opened.config.regulator.vkey
+    if regulator_vkey is not None:
+        try:
+            VerifyingKey.parse(regulator_vkey.strip())
+        except MalformedError as error:
+            raise UsageError(f"--regulator-vkey: {error}") from error
     data = read_bundle_file(bundle)
+    _expect(bundle, data, PayloadType.ENROLMENT_BUNDLE)
     directory = accept_bundle(opened, data, regulator_vkey=regulator_vkey, clock=SystemClock())
     pinned = read_bundle(data)[0].key.vkey()
     if first and regulator_vkey is None:
@@ -105,14 +132,17 @@ def accept(
         emit_json({**accepted, "version": directory.version, "parties": names})
     else:
         talk(f"{opened.name} has joined {directory.domain}; the directory's version {directory.version} lists:")
-        emit_table(["party", "role"], [[party.name, party.role.value] for party in directory.parties])
+        emit_table(
+            [say("party", "参与方"), say("role", "角色")],
+            [[party.name, party.role.value] for party in directory.parties],
+        )
 
 
 @app.command()
 def show(file: File, json: JsonOption = False) -> None:
     """Verify an enrolment request or bundle and show what it says."""
     data = read_bundle_file(file)
-    kind = Envelope.decode(data, limit=MAX_BUNDLE_BYTES).payload_type
+    kind = _kind(file, data)
     if kind == PayloadType.ENROLMENT:
         described = _described(read_request(data)[0])
     elif kind == PayloadType.ENROLMENT_BUNDLE:
@@ -125,6 +155,21 @@ def show(file: File, json: JsonOption = False) -> None:
         emit_table(
             [say("field", "项目"), say("value", "内容")], [[_label(key), value] for key, value in described.items()]
         )
+
+
+def _kind(path: Path, data: bytes) -> str:
+    try:
+        return Envelope.decode(data, limit=MAX_BUNDLE_BYTES).payload_type
+    except MalformedError as error:
+        raise UsageError(f"{path} is no enrolment file ({error}): name a request or a bundle") from error
+
+
+def _expect(path: Path, data: bytes, wanted: PayloadType) -> None:
+    names = {PayloadType.ENROLMENT: "an enrolment request", PayloadType.ENROLMENT_BUNDLE: "an enrolment bundle"}
+    kind = _kind(path, data)
+    if kind != wanted:
+        is_one = next((name for known, name in names.items() if kind == known), kind)
+        raise UsageError(f"{path} is {is_one}; {names[wanted]} is wanted here")
 
 
 def _described(request: EnrolmentRequest) -> dict[str, str]:

@@ -65,7 +65,8 @@ def exit_code(error: Exception) -> int:
 def describe(error: Exception) -> str:
     """Return what is wrong, in one line."""
     if isinstance(error, OSError):
-        place = f"{error.filename}: " if error.filename is not None else ""
+        name = error.filename2 or error.filename  # of a renaming, where it should have gone
+        place = f"{name}: " if name is not None else ""
         return f"{place}{error.strerror or error}; check the path, its permissions, and the space left"
     if isinstance(error, WRONG_USAGE):
         return cast("typer.BadParameter", error).format_message()

@@ -19,18 +19,32 @@ PartyRole = Annotated[Role, typer.Argument(help="What the party is.", show_defau
 
 def init(  # noqa: PLR0913, PLR0917  (options, all but two given by name)
     role: PartyRole,
-    name: Annotated[str, typer.Argument(help="The party's name: a-z, 0-9 and -.", show_default=False)],
-    legal_entity: Annotated[
-        str, typer.Option("--legal-entity", help="Its code in a public register.", show_default=False)
+    name: Annotated[
+        str, typer.Argument(help="The party's name: a letter, then up to 30 of a-z, 0-9, -.", show_default=False)
     ],
-    endpoint: Annotated[str, typer.Option("--endpoint", help="HOST:PORT at which others dial it.")] = "",
-    domain: Annotated[str, typer.Option("--domain", help="The federation's domain.")] = DEFAULT_DOMAIN,
+    legal_entity: Annotated[
+        str,
+        typer.Option(
+            "--legal-entity",
+            help="Its code in a public register, such as the unified social credit code: letters, digits and .:_-",
+            show_default=False,
+        ),
+    ],
+    endpoint: Annotated[
+        str, typer.Option("--endpoint", help="HOST:PORT at which others dial it; a merchant needs none.")
+    ] = "",
+    domain: Annotated[
+        str, typer.Option("--domain", help="The federation's domain, the same for all its parties.")
+    ] = DEFAULT_DOMAIN,
     home: HomeOption = None,
     encrypt: Annotated[bool, typer.Option("--encrypt", help="Encrypt the keys under a passphrase.")] = False,
     passphrase_file: PassphraseOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Make a home (default: ./NAME) with keys, settings and, for all but the regulator, an enrolment request."""
+    """Make a home (default: ./NAME) with keys, settings and an enrolment request.
+
+    Writes the request's path to stdout; for the regulator, who needs no enrolment, its key instead.
+    """
     path = home if home is not None else Path(name)
     passphrase = _new_passphrase(encrypt, passphrase_file, name)
     founding = Founding(Subject(name, role, domain), legal_entity, endpoint)

@@ -51,6 +51,10 @@ def serve(
                 emit_json({"ready": True, "name": opened.name, "role": opened.role.value, "endpoint": bound})
             else:
                 emit_text(f"ready: {opened.name} ({opened.role.value}) at {bound}")
+            if opened.role is Role.PROVIDER and not any(opened.catalog.glob("*.toml")):
+                logger.warning(
+                    "no data set is declared: write catalog/NAME.toml and restart", catalog=str(opened.catalog)
+                )
             stop.wait()
         finally:
             server.stop()

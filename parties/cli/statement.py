@@ -39,7 +39,13 @@ def statement(
             f"{difference.receipt_id[:12]}: {difference.field} says {difference.recorded}, not {difference.recomputed}"
         )
     if made.outstanding:
-        talk(f"{len(made.outstanding)} receipts are not acknowledged yet and not in the total")
+        count = len(made.outstanding)
+        talk(
+            say(
+                f"{count} receipts are not acknowledged yet and not in the total",
+                f"有 {count} 份回执尚未确认，未计入合计",
+            )
+        )
     if json:
         emit_json(made.to_json())
         return

@@ -107,11 +107,17 @@ def test_refusals_have_their_exit_codes(capsys: pytest.CaptureFixture[str], tmp_
     data[place] = ord("A") if data[place] != ord("A") else ord("B")
     Path("shop.bundle.json").write_bytes(data)
     refused(capsys, 5, "enrol", "accept", "shop.bundle.json", "--home", "shop")
-    refused(capsys, 1, "enrol", "show", "shop/party.toml")
+    error = refused(capsys, 2, "enrol", "show", "shop/party.toml")
+    assert "shop/party.toml is no enrolment file" in str(error["message"])
+    error = refused(capsys, 2, "enrol", "sign", "shop/party.toml", "--home", "watch")
+    assert "shop/party.toml is no enrolment file" in str(error["message"])
+    error = refused(capsys, 2, "enrol", "accept", "shop/enrolment-request.json", "--home", "shop")
+    assert "an enrolment bundle is wanted" in str(error["message"])
+    refused(capsys, 2, "enrol", "accept", "shop.bundle.json", "--home", "shop", "--regulator-vkey", "watch")
     toml = tmp_path / "shop" / "party.toml"
     toml.write_text(toml.read_text() + "\n[limits]\n")
     error = refused(capsys, 2, "enrol", "accept", "shop.bundle.json", "--home", "shop")
-    assert str(error["message"]).startswith("shop/party.toml:36: ")
+    assert str(error["message"]).startswith("shop/party.toml:40: ")
 
 
 def test_usage_errors_exit_2_and_help_and_version_0(capsys: pytest.CaptureFixture[str]) -> None:

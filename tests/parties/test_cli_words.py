@@ -4,9 +4,10 @@ import json
 
 import pytest
 
+from audit.errors import Damage
 from parties.cli.aggregate import texts
 from parties.cli.app import run
-from parties.cli.chinese import DENIALS, VIOLATIONS, WORDS
+from parties.cli.chinese import DAMAGES, DENIALS, VIOLATIONS, WORDS
 from parties.cli.contract_text import contract_lines
 from parties.cli.output import in_chinese
 from parties.held_contracts import held_contracts
@@ -90,11 +91,26 @@ def test_a_wrong_command_line_is_told_as_json_too(capsys):
 def test_a_file_that_cannot_be_written_is_an_error_without_a_trace(applied, tmp_path, capsys):
     request = str(applied.homes()["east"].request_path)
     out = str(tmp_path / "nowhere" / "bundle.json")
-    assert run(["enrol", "sign", request, "--home", str(applied.homes()["authority"].path), "--out", out]) == 1
-    assert "nowhere" in capsys.readouterr().err
+    assert run(["enrol", "sign", request, "--home", str(applied.homes()["authority"].path), "--out", out]) == 2
+    assert "there is no folder" in capsys.readouterr().err
+    folder = str(tmp_path)
+    assert run(["enrol", "sign", request, "--home", str(applied.homes()["authority"].path), "--out", folder]) == 1
+    assert str(tmp_path) in capsys.readouterr().err
 
 
 def test_sums_are_shown_with_all_their_digits():
     row = {"dept": "a", "count": 3, "sum(cost)": 23870512.345, "mean(cost)": 489.9701, "mean(big)": 12345678.25}
     assert texts(row) == ["a", "3", "23870512.345", "489.97", "12345678.25"]
     assert texts({"sum(cost)": None}) == ["closed"]
+
+
+def test_a_ledger_is_verified_in_chinese_and_by_home(applied, monkeypatch, capsys):
+    home = applied.homes()["east"].path
+    assert run(["ledger", "verify", "--home", str(home)]) == 0
+    assert "verified     yes" in capsys.readouterr().out
+    monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
+    assert run(["ledger", "verify", str(home)]) == 0
+    assert "核验结果\t通过" in capsys.readouterr().out
+    assert run(["ledger", "verify", str(home / "keys")]) == 6
+    assert "无法核验" in capsys.readouterr().err
+    assert set(DAMAGES) == set(Damage)

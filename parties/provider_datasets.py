@@ -17,8 +17,9 @@ from parties.errors import NotFoundError
 from sandbox.catalogue import Catalogue, DatasetDescription
 from sandbox.declaration import DatasetDeclaration
 from sandbox.description import VERSION_BYTES
-from sandbox.errors import DenialReason, DeniedError
+from sandbox.errors import DeclarationError, DenialReason, DeniedError
 from sandbox.ports import Entropy, OpenedDataset
+from sandbox.release import verify_enforceable
 from sandbox.source import Source, Violation, open_source, refusals
 from sandbox.vault import Vault, VaultKind
 
@@ -57,6 +58,7 @@ class ServedDatasets:
         with ExitStack() as resources:
             served = []
             for declaration in catalogue.datasets:
+                verify_served(declaration)
                 source = open_source(declaration, folder, environ)
                 resources.callback(source.close)
                 refuse(declaration, source.check(declaration))
@@ -111,6 +113,15 @@ class ServedDatasets:
     def close(self) -> None:
         """Close every source."""
         self._resources.close()
+
+
+def verify_served(declaration: DatasetDeclaration) -> None:
+    """Raise DeclarationError for a declaration with release rules that this release does not enforce."""
+    try:
+        verify_enforceable(declaration.release)
+    except DeniedError as error:
+        rule = error.clause.removeprefix("release.")
+        raise DeclarationError(declaration.file, None, f"dataset.release.{rule}", error.detail) from error
 
 
 def refuse(declaration: DatasetDeclaration, violations: Iterable[Violation]) -> None:

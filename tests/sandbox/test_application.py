@@ -77,7 +77,7 @@ def test_the_contract_drafted_from_it_fits_every_provider(tmp_path: Path) -> Non
     assert document.datasets["north"].dataset == f"north/employees@{VERSION}"
     assert document.datasets["north"].columns == {"wage": "salary", "education": "education"}
     assert document.uses["education"] == {Use.GROUP_BY, Use.FILTER}
-    assert document.release.dominance_percent == 80
+    assert (document.release.min_group_size, document.release.overlap_k) == (10, 0)
 
 
 def test_what_the_release_leaves_open_is_the_strictest_declared(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def test_a_declaration_is_read_with_bounds_scaled_exactly(tmp_path: Path) -> Non
     found = declare(tmp_path, PEOPLE)
     wage, age, sex = found.columns
     assert (found.name, found.sharing, found.declared_rows, found.version) == ("people", Sharing.CONDITIONAL, 6, None)
-    assert found.release == ReleasePolicy(ReleaseMode.EXACT, 2, 2, OwnTotals.SECRET, None, 2)
+    assert found.release == ReleasePolicy(ReleaseMode.EXACT, 2, 2, OwnTotals.SECRET, None, 0)
     assert found.source == FileSource(FileFormat.CSV, "people.csv")
     assert found.quality == {"completeness": "0.99"}
     assert (wage.lo, wage.hi, wage.decimals, wage.nullable) == (0, 100_000, 2, True)

@@ -8,7 +8,7 @@ from audit.canonical import Fields
 from audit.errors import MalformedError
 from sandbox.cells import CellTotals
 from sandbox.errors import ContractError, DenialReason, DeniedError
-from sandbox.release import OwnTotals, ReleaseMode, ReleasePolicy, gate, withheld_cells
+from sandbox.release import OwnTotals, ReleaseMode, ReleasePolicy, gate, verify_enforceable, withheld_cells
 
 POLICY = ReleasePolicy(ReleaseMode.EXACT, min_group_size=10)
 
@@ -58,3 +58,12 @@ def test_a_policy_comes_back_as_it_was_signed(dominance: int | None) -> None:
 def test_an_unknown_rule_is_refused_rather_than_ignored() -> None:
     with pytest.raises(MalformedError, match="unknown"):
         ReleasePolicy.from_json(Fields({**POLICY.to_json(), "k_anonymity": 5}))
+
+
+@pytest.mark.parametrize("rule", [{"dominance_percent": 80}, {"overlap_k": 1}])
+def test_a_rule_that_this_release_does_not_enforce_is_refused(rule: dict[str, int]) -> None:
+    verify_enforceable(ReleasePolicy(ReleaseMode.EXACT, 10))
+    with pytest.raises(DeniedError) as refused:
+        verify_enforceable(ReleasePolicy(ReleaseMode.EXACT, 10, **rule))
+    assert refused.value.reason is DenialReason.OPERATION_NOT_PERMITTED
+    assert refused.value.clause == f"release.{next(iter(rule))}"

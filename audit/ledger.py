@@ -208,6 +208,16 @@ class Ledger(LedgerReader):
             return self._sequencer.submit(lambda: draft)
         return self._sequencer.submit(guard_or_draft)
 
+    def try_writing(self) -> None:
+        """Writes to the disk without adding an entry, to learn whether the next entry could be recorded.
+
+        Raises:
+            LedgerUnavailableError: the storage fails.
+            LedgerDamagedError: it holds other entries than were appended.
+            LedgerFullError, LedgerClosedError: as `append`.
+        """
+        self._sequencer.try_writing()
+
     def checkpoint(self) -> bytes:
         """Signs a checkpoint over everything committed, stores and returns it; the same note for the same size.
 

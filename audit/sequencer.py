@@ -55,6 +55,11 @@ class _Sign:
     answer: "Future[bytes]" = field(default_factory=Future)
 
 
+@dataclass(slots=True)
+class _Try:
+    answer: "Future[None]" = field(default_factory=Future)
+
+
 @dataclass(frozen=True, slots=True)
 class _Stop:
     pass
@@ -92,7 +97,7 @@ class Sequencer:
         self._writer = writer
         self._folds = tuple(folds)
         self._config = config
-        self._queue: queue.Queue[_Append | _Sign | _Stop] = queue.Queue(config.queue_entries)
+        self._queue: queue.Queue[_Append | _Sign | _Try | _Stop] = queue.Queue(config.queue_entries)
         self._closing = threading.Event()
         self._finished = threading.Event()
         self._company = 1
@@ -134,6 +139,17 @@ class Sequencer:
         self._enqueue(request)
         return request.answer.result()
 
+    def try_writing(self) -> None:
+        """Writes to the storage without adding an entry.
+
+        Raises:
+            LedgerClosedError, LedgerFullError, LedgerUnavailableError: as `submit`.
+            LedgerDamagedError: what is stored is not what was appended.
+        """
+        request = _Try()
+        self._enqueue(request)
+        request.answer.result()
+
     def stop(self) -> None:
         """Finishes what is queued, signs a last checkpoint and ends the thread; a second time does nothing."""
         if not self._closing.is_set():
@@ -146,7 +162,7 @@ class Sequencer:
         if self._store is not None:
             self._store.close()
 
-    def _enqueue(self, request: "_Append | _Sign") -> None:
+    def _enqueue(self, request: "_Append | _Sign | _Try") -> None:
         if threading.current_thread() is self._thread:
             raise LedgerError("a guard or fold may not append or sign: it runs inside the transaction that does")
         if self._closing.is_set():
@@ -168,6 +184,7 @@ class Sequencer:
                 running = not any(isinstance(each, _Stop) for each in requests)
                 self._append([each for each in requests if isinstance(each, _Append)])
                 self._answer_signs([each for each in requests if isinstance(each, _Sign)])
+                self._answer_tries([each for each in requests if isinstance(each, _Try)])
                 self._sign_if_due(last=not running)
         finally:
             self._closing.set()
@@ -183,7 +200,7 @@ class Sequencer:
             if not isinstance(request, _Stop):
                 request.answer.set_exception(LedgerClosedError("the ledger is closed: open it again"))
 
-    def _gather(self) -> list[_Append | _Sign | _Stop]:
+    def _gather(self) -> list[_Append | _Sign | _Try | _Stop]:
         """Waits for the first request, then takes what has come; waits for as many as came last time, but briefly."""
         wait = None if self._sign_at is None else max(0.0, self._sign_at - time.monotonic())
         try:
@@ -322,6 +339,21 @@ class Sequencer:
             except Exception as error:  # noqa: BLE001  the thread must answer every caller, whatever broke
                 self._set_aside()
                 request.answer.set_exception(error)
+
+    def _answer_tries(self, requests: list[_Try]) -> None:
+        if not requests:
+            return
+        try:
+            store = self._ready()
+            with store.transaction():
+                store.touch()
+        except Exception as error:  # noqa: BLE001  the thread must answer every caller, whatever broke
+            self._set_aside()
+            for request in requests:
+                request.answer.set_exception(error)
+            return
+        for request in requests:
+            request.answer.set_result(None)
 
     def _sign_if_due(self, *, last: bool) -> None:
         unsigned = self._tail.frontier.size - self._tail.signed.size

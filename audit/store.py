@@ -99,6 +99,10 @@ class Store(StoreReader, Protocol):
         """Adds a batch; inside a transaction only."""
         ...
 
+    def touch(self) -> None:
+        """Has the transaction write to the disk, and change nothing that is read; inside a transaction only."""
+        ...
+
     def add_checkpoint(self, checkpoint: StoredCheckpoint) -> None:
         """Adds a signed checkpoint; a second one of the same size is refused. Inside a transaction only."""
         ...

@@ -113,6 +113,10 @@ class RefusedByPeerError(DeniedError):
         self.party = party
 
 
+class PeerCannotRecordError(PeerUnavailableError):
+    """The party answers, but its ledger cannot record: it has released nothing, and no answer need be waited for."""
+
+
 class RemoteError(PartyError):
     """A peer failed or refused with a status that no typed exception stands for."""
 
@@ -156,6 +160,8 @@ DENIALS: Final[Mapping[DenialReason, grpc.StatusCode]] = {
     DenialReason.LEDGER_UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
 }
 """Every denial reason's gRPC code; what is not listed by name above is PERMISSION_DENIED."""
+_BAD_NUMBERS: Final = frozenset({DenialReason.BAD_CIPHERTEXT, DenialReason.BAD_MODULUS})
+"""A number that fails its checks is INVALID_ARGUMENT whoever sent it; a peer that sent it is named in the details."""
 
 _FAILED: Final = "the party could not answer; its own log says why"
 _INTERNAL: Final = Answer(grpc.StatusCode.INTERNAL, "INTERNAL", _FAILED)
@@ -186,6 +192,7 @@ TABLE: Final[Mapping[type[BaseException], Answer]] = {
     sandbox.SourceUnavailableError: Answer(
         grpc.StatusCode.UNAVAILABLE, "SOURCE_UNAVAILABLE", "the provider's data source does not answer", True
     ),
+    sandbox.VaultError: _LEDGER,
     sandbox.PeerUnavailableError: Answer(grpc.StatusCode.UNAVAILABLE, "PEER_UNAVAILABLE", retry=True),
     sandbox.PeerMisbehavedError: Answer(grpc.StatusCode.ABORTED, "PEER_MISBEHAVED"),
     sandbox.AbortedRunError: Answer(grpc.StatusCode.ABORTED, "RUN_ABORTED"),
@@ -205,6 +212,8 @@ def is_expected(error: BaseException) -> bool:
 def _answer(error: BaseException) -> Answer:
     if isinstance(error, DeniedError):
         return Answer(DENIALS[error.reason], error.reason.value, retry=error.reason is DenialReason.RATE_LIMITED)
+    if isinstance(error, PeerMisbehavedError) and error.reason in _BAD_NUMBERS:
+        return Answer(grpc.StatusCode.INVALID_ARGUMENT, "PEER_MISBEHAVED")
     return next((TABLE[kind] for kind in type(error).__mro__ if kind in TABLE), _INTERNAL)
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from threading import Lock
 from typing import TypeVar
 
 from parties.errors import WorkerError
@@ -42,7 +42,7 @@ class ProcessExecutor:
             message = f"a process executor needs at least one worker, not {workers}"
             raise ValueError(message)
         self._workers = workers
-        self._lock = Lock()
+        self._lock = threading.Lock()
         self._closed = False
         self._pool = self._start()
 
@@ -88,7 +88,7 @@ class ProcessExecutor:
 
     def _start(self) -> ProcessPoolExecutor:
         context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(self._workers, mp_context=context, initializer=_ignore_interrupts)
+        pool = ProcessPoolExecutor(self._workers, mp_context=context, initializer=_begin)
         # A pool starts a process for each task that finds no idle one: as many unfinished tasks as workers start all.
         for future in [pool.submit(_settle) for _ in range(self._workers)]:
             future.result()
@@ -101,9 +101,18 @@ class ProcessExecutor:
                 self._pool = self._start()
 
 
-def _ignore_interrupts() -> None:
-    """Leave Ctrl-C to the parent, which finishes what runs and then stops its workers."""
+def _begin() -> None:
+    """Leave Ctrl-C to the parent, which finishes what runs and then stops its workers; end when it is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    # A killed parent closes nothing that its workers wait on: they would wait, and hold their memory, for ever.
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _settle() -> None:

@@ -172,6 +172,7 @@ class Provider:
         ledger = LedgerService(LedgerReading(rooms.ledger, self._home.name), edge)
         server.add(ledger_pb2_grpc.add_LedgerServiceServicer_to_server, ledger, "unseen.v1.LedgerService")
         server.probe(rooms.feed.current)
+        server.probe(rooms.ledger.try_writing)
         server.on_unknown(rooms.feed.look_again)
         server.on_denied(lambda error, identity: rooms.invocation.deny(error, Denial(identity)))
 
@@ -188,8 +189,8 @@ class Provider:
         self._resources.close()
 
     def _sweep(self) -> None:
-        self._rooms.own.sweep()
         self._rooms.computing.sweep()
+        self._rooms.own.sweep()
         self._rooms.invocation.sweep()
 
 

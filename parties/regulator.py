@@ -93,7 +93,7 @@ class Regulator:
         name = self.home.name
         server.on_denied(lambda error, identity: self.denials.deny(error, Denial(identity)))
         server.probe(self.directory)
-        server.probe(self.ledger.checkpoint)  # it writes whenever there is something new
+        server.probe(self.ledger.try_writing)
         server.add(
             directory_pb2_grpc.add_DirectoryServiceServicer_to_server,
             DirectoryService(self._registry, name, edge),

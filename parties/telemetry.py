@@ -4,12 +4,13 @@ Neither holds anything that depends on rows: no durations of computations, no co
 what, when, and with which outcome. Nothing is process-wide: each server has its own logger and its own registry.
 """
 
+import contextlib
 import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import Final, TextIO
+from typing import Final, TextIO, cast
 from wsgiref.simple_server import WSGIServer
 
 import structlog
@@ -40,7 +41,7 @@ def make_logger(settings: TelemetrySection, party: str, stream: TextIO | None = 
         else structlog.dev.ConsoleRenderer(colors=out.isatty())
     )
     logger: Logger = structlog.wrap_logger(
-        structlog.WriteLogger(out),
+        structlog.WriteLogger(cast("TextIO", _Forgiving(out))),
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -51,6 +52,21 @@ def make_logger(settings: TelemetrySection, party: str, stream: TextIO | None = 
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[settings.level]),
     ).bind(party=party)
     return logger
+
+
+class _Forgiving:
+    """A stream that drops what it cannot write: a full disk under the log must not decide how a call is answered."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
 
 
 class HandshakeMeter(Collector):

@@ -170,7 +170,14 @@ class ComputingSessions:
         return AckResult(tuple(sorted(recorded)), tuple(sorted(pending)))
 
     def sweep(self) -> None:
-        """Send again the aborts that could not be delivered. Call it every few seconds."""
+        """Tell the peers of runs that could not be ended in time, and send again what could not be delivered.
+
+        Call it every few seconds, before `AggregateSessions.sweep`, which ends such runs here.
+        """
+        now_ms = self._context.clock.now_ms()
+        for state in self._invocation.interrupted():
+            if state.computing_party == self._context.name and now_ms >= state.deadline_ms:
+                self._queue_aborts(state.call, state.participants, AbortReason.EXPIRED)
         self._send_aborts(self._context.vault.items(VaultKind.OUTBOX, f"{_ABORT}/"))
 
     def recover(self) -> None:
@@ -290,8 +297,9 @@ class ComputingSessions:
             self._queue_aborts(call, (peer,), AbortReason.OTHER)
 
     def _end(self, authorised: Authorised, reason: AbortReason) -> None:
-        self._queue_aborts(authorised.call, authorised.request.participants, reason)
-        with suppress(LedgerError):  # the run's own error says more; recovery ends the call after a restart
+        with suppress(VaultError):  # the run's own error says more; the peers end the call at its deadline
+            self._queue_aborts(authorised.call, authorised.request.participants, reason)
+        with suppress(LedgerError):  # likewise; `AggregateSessions.sweep` ends the call once the ledger records again
             self._own.end(authorised.call, reason)
         left_s = max(0, authorised.request.deadline_ms - self._context.clock.now_ms()) / 1000
         items = self._context.vault.items(VaultKind.OUTBOX, f"{_ABORT}/")

@@ -11,7 +11,7 @@ from audit.clock import Clock
 from audit.errors import StaleDirectoryError, UnknownPartyError
 from parties import compute_messages as wire
 from parties.channel import Dialler, Method
-from parties.errors import EnrolmentError, NotFoundError, RefusedByPeerError, RemoteError
+from parties.errors import EnrolmentError, NotFoundError, PeerCannotRecordError, RefusedByPeerError, RemoteError
 from sandbox.errors import (
     AbortedRunError,
     ContractError,
@@ -119,6 +119,10 @@ class ComputeClient:
             if isinstance(request, _RUNS):
                 raise
             raise PeerUnavailableError(party, f"it failed: {error}") from error
+        except DeniedError as error:
+            if error.reason is DenialReason.LEDGER_UNAVAILABLE:
+                raise PeerCannotRecordError(party, "its ledger cannot record, so it releases nothing") from error
+            raise
 
 
 def _read(party: str, read: Callable[[_Response], _Message], response: _Response) -> _Message:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import grpc
@@ -12,7 +12,8 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from unseen.v1 import compute_pb2, compute_pb2_grpc
 
-from audit.commitment import encode_openings
+from audit.canonical import Json, canonicalise
+from audit.commitment import Opening, commit_openings, encode_openings
 from audit.keys import KeyPurpose, SigningKey
 from parties.channel import PeerChannel
 from parties.entropy import SystemEntropy
@@ -100,6 +101,18 @@ def signed(
     request, openings = build_request(terms(contract, **changes), query, purpose, key, SystemEntropy())
     own = signer or town.home(MERCHANT).signing_key(KeyPurpose.MESSAGE)
     envelope = sign_request(change(request) if change else request, own)
+    return compute_pb2.SignedRequest(envelope=envelope.encode(), openings=encode_openings(openings))
+
+
+def signed_fields(town: Town, contract: str, fields: Mapping[str, Json]) -> compute_pb2.SignedRequest:
+    """A rightly signed request over query fields that our own client would refuse to write."""
+    purpose = town.merchant.contract(contract).contract.purpose
+    key = town.merchant.paillier_key.public_key
+    request, openings = build_request(terms(contract), COUNT, purpose, key, SystemEntropy())
+    for name, value in fields.items():
+        openings[name] = Opening(openings[name].salt, canonicalise(value))
+    request = replace(request, commitments=commit_openings(openings))
+    envelope = sign_request(request, town.home(MERCHANT).signing_key(KeyPurpose.MESSAGE))
     return compute_pb2.SignedRequest(envelope=envelope.encode(), openings=encode_openings(openings))
 
 

@@ -35,7 +35,8 @@ from parties.officials import decide
 from parties.regulator import Regulator
 from sandbox.admission import Admission, Usage
 from sandbox.contract_states import ContractAction
-from tests.parties.federation import APPLICATION, Policy, Terms, enrol, free_port, make_home, write_dataset
+from sandbox.errors import DeniedError, PeerUnavailableError
+from tests.parties.federation import APPLICATION, DECLARATION, Policy, Terms, enrol, free_port, make_home, write_dataset
 
 REGULATOR = "authority"
 BUREAUS = ("east", "north", "south")
@@ -43,6 +44,7 @@ COMPUTING_PARTY = BUREAUS[0]
 MERCHANT = "analyst"
 CLOCK = SystemClock()
 ROWS = 60
+WIDE_COLUMNS = ("first", "second")
 HANDSHAKE_MS = 3_000
 USUAL_TERMS = Terms()
 USUAL_POLICY = Policy()
@@ -117,11 +119,23 @@ class Town:
 
     def contract(self, terms: Terms = USUAL_TERMS) -> str:
         """Apply, have every official approve through the running servers, and put the contract in force."""
-        contract_id = self.apply(terms)
+        return self._put_in_force(self.apply(terms))
+
+    def _put_in_force(self, contract_id: str) -> str:
         for name in BUREAUS:
             decide(self.home(name), contract_id, ContractAction.APPROVE, "within the plan")
         self.merchant.refresh(contract_id)
         return contract_id
+
+    def wide_contract(self) -> str:
+        """A contract over two columns that give more cells together than one request may have."""
+        columns = "\n".join(f'[[column]]\nname = "{name}"\nuses = ["group_by"]\n' for name in WIDE_COLUMNS)
+        head, tail = APPLICATION.split('[[column]]\nname = "wage"')[0], "[quotas]" + APPLICATION.split("[quotas]")[1]
+        providers = "\n".join(f'[[provider]]\nname = "{name}"\ndataset = "wide"\n' for name in BUREAUS)
+        text = (head + columns + tail).format(computing_party=COMPUTING_PARTY, providers=providers, **vars(USUAL_TERMS))
+        path = self.folder / "application-wide.toml"
+        path.write_text(text)
+        return self._put_in_force(self.merchant.apply(path))
 
     @property
     def shared_contract(self) -> str:
@@ -179,6 +193,23 @@ class Town:
     def usage(self, party: str, contract: str) -> Usage:
         return self.admission(party).usage(contract)
 
+    def settled_usage(self, contract: str) -> dict[str, Usage]:
+        """What the contract has used up at each bureau, once no call that was not answered is open any more."""
+        eventually(lambda: all(state.released for name in BUREAUS for state in self.admission(name).open_calls()))
+        return {name: self.usage(name, contract) for name in BUREAUS}
+
+    def works(self, contract: str = "", *, seconds: float = 20.0) -> None:
+        """A call succeeds, once channels that had lost their other end have connected again."""
+        end = time.monotonic() + seconds
+        while True:
+            try:
+                assert self.merchant.aggregate(contract or self.shared_contract, statistics=["count"]).receipts
+                return
+            except (PeerUnavailableError, DeniedError):
+                if time.monotonic() > end:
+                    raise
+            time.sleep(0.3)
+
     def statement(self, party: str, contract: str) -> Statement:
         tariff = self.merchant.contract(contract).contract.tariff
         return statement(self.all_entries(party), contract=contract, tariff=tariff)
@@ -223,6 +254,18 @@ def eventually(attempt: Callable[[], T], *, seconds: float = 15.0) -> T:
         time.sleep(0.1)
 
 
+def write_wide_dataset(home: Home) -> None:
+    """A data set of two columns of 400 bins each."""
+    declaration = DECLARATION.split("[[column]]")[0].format(party=home.name, **vars(USUAL_POLICY))
+    declaration = declaration.replace('name = "persons"', 'name = "wide"').replace("persons.csv", "wide.csv")
+    for name in WIDE_COLUMNS:
+        declaration += f'[[column]]\nname = "{name}"\ntype = "integer"\nlo = 0\nhi = 400\nedges = {list(range(401))}\n'
+        declaration += 'grade = "general"\ngrade_basis = "test"\ngrade_review = "2030-01-01"\nuses = ["group_by"]\n'
+    (home.catalog / "wide.toml").write_text(declaration)
+    rows = "".join(f"{number},{number}\n" for number in range(401))
+    (home.path / "data" / "wide.csv").write_text(",".join(WIDE_COLUMNS) + "\n" + rows)
+
+
 def build(folder: Path, policy: Policy = USUAL_POLICY) -> Town:
     """Found, enrol by files, hand out the rows, and start every process."""
     stack = ExitStack()
@@ -232,6 +275,7 @@ def build(folder: Path, policy: Policy = USUAL_POLICY) -> Town:
         for seed, name in enumerate(BUREAUS):
             home = make_home(folder, name, Role.PROVIDER)
             write_dataset(home, rows(name, seed), policy)
+            write_wide_dataset(home)
             enrol(regulator, home)
         enrol(regulator, make_home(folder, MERCHANT, Role.MERCHANT, listens=False))
         directory = regulator.directory()

@@ -164,7 +164,7 @@ def check_fit(contract: Contract, description: DatasetDescription, party: str) -
 
     Raises:
         DeniedError: PARTICIPANT_SET_MISMATCH, DATASET_VERSION_MISMATCH, DECLARATION_MISMATCH, COLUMN_NOT_PERMITTED,
-            IDENTIFYING_COLUMN, GRADE_REFUSED, GROUP_SIZE_TOO_SMALL or OPERATION_NOT_PERMITTED, with the contract's clause.
+            IDENTIFYING_COLUMN, GRADE_REFUSED, GROUP_SIZE_TOO_SMALL or OPERATION_NOT_PERMITTED, with the clause.
     """
     binding = contract.datasets.get(party)
     if binding is None:

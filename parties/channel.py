@@ -64,6 +64,7 @@ class PeerChannel:
             ("grpc.max_reconnect_backoff_ms", 2_000),
         ]
         self.channel = grpc.secure_channel(endpoint, credentials, options=options)
+        self._answered = False
 
     def call(self, method: Method[Request, Response], request: Request, *, timeout_ms: int | None = None) -> Response:
         """Call a unary method of a stub on `self.channel`, with the default deadline unless `timeout_ms` is given.
@@ -76,9 +77,11 @@ class PeerChannel:
         seconds = self._seconds(timeout_ms)
         end = time.monotonic() + seconds
         try:
-            return method(request, timeout=seconds)
+            response = method(request, timeout=seconds)
         except grpc.RpcError as error:
             raise self._explained(error, end) from error
+        self._answered = True
+        return response
 
     def stream(
         self, method: Method[Request, Iterator[Response]], request: Request, *, timeout_ms: int | None = None
@@ -100,7 +103,9 @@ class PeerChannel:
         left = min(PROBE_SECONDS, end - time.monotonic())
         if type(explained) is PeerUnavailableError and explained.party == self.party and left > 0:
             refused = diagnose(self.party, self.endpoint, self._dns_name, self._tls, seconds=left)
-            return refused if refused is not None else explained
+            # A server that hangs up has refused our certificate, or has just gone: after an answer it is the latter.
+            if refused is not None and not (self._answered and refused.culprit is Culprit.OURS):
+                return refused
         return explained
 
     def close(self) -> None:

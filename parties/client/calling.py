@@ -20,7 +20,7 @@ from parties.client.result import (
     tabulate,
     units_of_statistics,
 )
-from parties.errors import CertificateRefusedError, PeerCannotRecordError
+from parties.errors import PeerCannotRecordError
 from protocols.paillier_key import PrivateKey
 from sandbox.contract_record import ContractRecord
 from sandbox.errors import DenialReason, DeniedError, PeerUnavailableError, VaultError
@@ -112,7 +112,7 @@ class MerchantCalling:
         computing_party, deadline_ms = call.parsed.request.computing_party, call.parsed.request.deadline_ms
         try:
             return self._session.run(call, key)
-        except (CertificateRefusedError, PeerCannotRecordError):
+        except PeerCannotRecordError:
             self._invocation.abort(call.parsed.call, AbortReason.PEER_UNAVAILABLE)  # nothing was taken
             raise
         except PeerUnavailableError as error:

@@ -15,6 +15,7 @@ class Relay:
         self._passing = threading.Event()
         self._passing.set()
         self._large: int | None = None
+        self._hanging_up = False
         self.connections = 0
         self._open: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", port))
@@ -23,6 +24,10 @@ class Relay:
     def hold_the_answer_to(self, nbytes: int) -> None:
         """Nothing comes back any more once a request of `nbytes` or more has been seen, until `cut`."""
         self._large = nbytes
+
+    def hang_up(self) -> None:
+        """From now on break every connection in the midst of its handshake, at the caller's second flight."""
+        self._hanging_up = True
 
     def cut(self) -> None:
         """Break every connection; new ones work."""
@@ -52,8 +57,13 @@ class Relay:
             threading.Thread(target=self._pass, args=(far, near, True), daemon=True).start()
 
     def _pass(self, source: socket.socket, sink: socket.socket, held: bool) -> None:
+        flights = 0
         with contextlib.suppress(OSError):
             while data := source.recv(65_536):
+                flights += 1
+                if self._hanging_up and not held and flights > 1:
+                    source.shutdown(socket.SHUT_RDWR)
+                    break
                 if held:
                     self._passing.wait(30)
                 elif self._large is not None and len(data) >= self._large:

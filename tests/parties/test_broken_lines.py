@@ -10,10 +10,10 @@ from audit.entry import Outcome, decode_entry
 from audit.errors import LedgerUnavailableError
 from parties.client.merchant import Merchant
 from parties.client.paillier_keys import load_paillier_key
-from parties.errors import HomeError, PassphraseError
+from parties.errors import CertificateRefusedError, HomeError, PassphraseError
 from parties.home import Home
 from sandbox.contract_states import ContractState
-from sandbox.errors import DenialReason, DeniedError
+from sandbox.errors import DenialReason, DeniedError, PeerUnavailableError
 from tests.parties.federation import Terms, federation, free_port, make_home, serve, write_dataset
 from tests.parties.relay import Relay
 from tests.parties.test_federation import assert_the_books_agree, rows
@@ -63,6 +63,21 @@ def test_an_answer_that_the_line_lost_is_fetched_and_paid_once(tmp_path):
         assert second.exact == first.exact
         assert second.call != first.call
         assert_the_books_agree(fed, contract, first.price + second.price)
+    for relay in relays.values():
+        relay.close()
+
+
+def test_a_line_that_breaks_is_not_taken_for_a_refused_certificate(tmp_path):
+    """It once was: the merchant then gave a call up for unsent that it had paid for."""
+    relays = {}
+    with federation(tmp_path, frames_of("east", "north"), prepare=behind(relays)) as fed:
+        contract = fed.contract()
+        relays["east"].hang_up()
+        relays["east"].cut()
+        with pytest.raises(PeerUnavailableError) as refused:
+            fed.merchant.aggregate(contract, statistics=["count"], timeout=5)
+        assert refused.value.party == "east"
+        assert not isinstance(refused.value, CertificateRefusedError)
     for relay in relays.values():
         relay.close()
 

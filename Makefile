@@ -6,13 +6,17 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PROTO_OUT ?= proto
 
-.PHONY: demo test check bench proto clean
+.PHONY: demo test faults check bench proto clean
 
 demo: $(INSTALLED)
 	@$(BIN)/unseen demo
 
 test: $(INSTALLED)
 	@$(BIN)/python -m pytest
+
+# kill -9 of any process at any moment, for ten minutes; UNSEEN_FAULTS_SEED chooses the moments.
+faults: $(INSTALLED)
+	UNSEEN_FAULTS_SECONDS=$${UNSEEN_FAULTS_SECONDS:-600} $(BIN)/python -m pytest tests/faults/test_killed.py -s
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

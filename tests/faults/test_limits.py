@@ -12,6 +12,7 @@ from unseen.v1 import catalogue_pb2, catalogue_pb2_grpc, compute_pb2, contract_p
 
 from audit.canonical import Json
 from audit.entry import Denied
+from audit.envelope import Envelope
 from parties.errors import MAX_MESSAGE
 from sandbox.contract import MAX_CONTRACT_BYTES
 from sandbox.errors import DenialReason, DeniedError
@@ -66,6 +67,10 @@ def test_a_quota_that_only_a_peer_has_used_up_ends_the_call_for_all_and_costs_no
     assert caught.value.left["calls"] == "0"
     # South may still have been busy with its offer when the run ended; it is told once more, within seconds.
     eventually(lambda: {party: town.usage(party, contract) for party in BUREAUS} == before)
+    envelope = Envelope.decode(taken.envelope)
+    abort = compute_pb2.AbortRequest(request_id=envelope.digest, reason="OTHER")
+    compute(town.channel("east", "north")).Abort(abort, timeout=SECONDS)
+    assert town.usage("north", contract).calls == 0
 
 
 # -- sizes ------------------------------------------------------------------------------------------------------------

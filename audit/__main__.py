@@ -1,4 +1,4 @@
-"""`python -m audit verify PATH`: the regulator's offline verifier, with this package's few dependencies only.
+"""`python -m audit verify PATH` and `check-proof FILE`: offline, with this package's few dependencies only.
 
 Exit codes: 0 verified, 2 usage, 5 verification failed, 6 verification impossible (a file or the trust root is missing).
 """
@@ -14,6 +14,9 @@ from typing import Final
 from audit.directory import Directory, verify_directory
 from audit.errors import AuditError, VerificationImpossibleError
 from audit.keys import VerifyingKey
+from audit.portable_receipt import PortableReceipt, ProvenReceipt
+from audit.tariff import format_micro
+from audit.tlog_proof import MAX_PROOF_BYTES
 from audit.verify import Report, verify_database
 
 EXIT_OK: Final = 0
@@ -27,6 +30,8 @@ SETTINGS_FILE: Final = "party.toml"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line; gives the exit code."""
     options = _parser().parse_args(arguments)
+    if options.command == "check-proof":
+        return _check_proof(options)
     try:
         report, directory = verify_path(
             Path(options.path),
@@ -60,6 +65,31 @@ def verify_path(
     known = _directory(path, directory, regulator_vkey or None)
     anchors = [_read(name, "outside checkpoint") for name in checkpoints]
     return verify_database(path, directory=known, anchors=anchors), known
+
+
+def check_proof(path: Path, directory: Path | None, regulator_vkey: str) -> ProvenReceipt:
+    """Checks a receipt's proof that `unseen ledger prove` wrote.
+
+    Args:
+        path: the proof.
+        directory: a directory's file to judge by; the enclosed one when None.
+        regulator_vkey: the key that either must be signed by.
+
+    Raises:
+        VerificationImpossibleError: a file or the trust root is missing.
+        AuditError: the proof does not hold; see `PortableReceipt.verify`.
+    """
+    if not regulator_vkey:
+        raise VerificationImpossibleError(
+            "a proof is worth what the directory's signer is: give the regulator's key with --regulator-vkey"
+        )
+    try:
+        key = VerifyingKey.parse(regulator_vkey)
+    except AuditError as error:
+        raise VerificationImpossibleError(f"--regulator-vkey is no key: {error}") from error
+    known = None if directory is None else load_directory(directory, regulator_vkey)
+    receipt = PortableReceipt.decode(_read(path, "proof", limit=MAX_PROOF_BYTES))
+    return receipt.verify(known or receipt.enclosed_directory(key))
 
 
 def load_directory(path: Path, regulator_vkey: str) -> Directory:
@@ -100,9 +130,28 @@ def _pinned_vkey(home: Path) -> str | None:
     return vkey if isinstance(vkey, str) and vkey else None
 
 
-def _read(path: Path, what: str) -> bytes:
+def _check_proof(options: argparse.Namespace) -> int:
+    directory = None if options.directory is None else Path(options.directory)
     try:
-        return path.read_bytes()
+        proven = check_proof(Path(options.file), directory, options.regulator_vkey or "")
+    except VerificationImpossibleError as error:
+        if options.json:
+            sys.stdout.write(json.dumps({"verified": False, "impossible": str(error)}) + "\n")
+        sys.stderr.write(f"verification could not be carried out: {error}\n")
+        return EXIT_IMPOSSIBLE
+    except AuditError as error:
+        failed = {"verified": False, "error": type(error).__name__, "detail": str(error)}
+        sys.stdout.write(json.dumps(failed) + "\n" if options.json else f"verified     NO: {error}\n")
+        return EXIT_FAILED
+    sys.stdout.write(json.dumps(proven.to_json()) + "\n" if options.json else _proof_text(proven))
+    return EXIT_OK
+
+
+def _read(path: Path, what: str, *, limit: int = -1) -> bytes:
+    """The file's bytes; with a limit, at most one more than that."""
+    try:
+        with path.open("rb") as file:
+            return file.read(limit + 1 if limit >= 0 else -1)
     except OSError as error:
         raise VerificationImpossibleError(f"the {what} {path} cannot be read: {error.strerror}") from error
 
@@ -126,9 +175,23 @@ def _text(report: Report, directory: Directory | None) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
+def _proof_text(proven: ProvenReceipt) -> str:
+    payload = proven.payload
+    lines = [
+        f"receipt      {proven.receipt_id}",
+        f"between      {payload.provider} (provider) and {payload.merchant} (merchant), signed by both",
+        f"price        {format_micro(payload.price_micro)} {payload.currency}",
+        f"ledger       {proven.checkpoint.origin}",
+        f"entry        {proven.index} of {proven.checkpoint.size}",
+        f"directory    version {proven.directory_version}",
+        "verified     yes",
+    ]
+    return "".join(f"{line}\n" for line in lines)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m audit", description="Verify a ledger offline.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    parser = argparse.ArgumentParser(prog="python -m audit", description="Verify ledgers and receipts offline.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
     verify = commands.add_parser("verify", help="re-derive a ledger from its entries and compare")
     verify.add_argument("path", metavar="PATH", help="a party's home folder, or its ledger.db")
     verify.add_argument("--directory", metavar="FILE", help="the party directory; default: the home's directory.dsse")
@@ -141,6 +204,11 @@ def _parser() -> argparse.ArgumentParser:
         help="a checkpoint kept outside; repeatable",
     )
     verify.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    proof = commands.add_parser("check-proof", help="check a receipt's proof, from the regulator's key alone")
+    proof.add_argument("file", metavar="FILE", help="what `unseen ledger prove` wrote")
+    proof.add_argument("--directory", metavar="FILE", help="a directory to judge by; default: the enclosed one")
+    proof.add_argument("--regulator-vkey", metavar="VKEY", help="the regulator's key, which signs the directory")
+    proof.add_argument("--json", action="store_true", help="one JSON object on stdout")
     return parser
 
 

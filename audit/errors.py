@@ -53,6 +53,10 @@ class UnknownPartyError(AuditError):
     """The regulator's directory does not list that party."""
 
 
+class UnknownReceiptError(AuditError):
+    """The ledger holds no receipt of that identifier."""
+
+
 class StaleDirectoryError(AuditError):
     """A directory that is expired, or older than one already accepted."""
 

@@ -30,6 +30,7 @@ TABLE: Final[Mapping[type[Exception], int]] = {
     audit.RevokedKeyError: VERIFICATION_FAILED,
     audit.StaleDirectoryError: VERIFICATION_FAILED,
     audit.UnknownPartyError: NOT_FOUND,
+    audit.UnknownReceiptError: NOT_FOUND,
     audit.VerificationFailedError: VERIFICATION_FAILED,
     audit.VerificationImpossibleError: VERIFICATION_IMPOSSIBLE,
     parties.PartyError: ERROR,

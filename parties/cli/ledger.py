@@ -15,6 +15,7 @@ from audit.errors import VerificationImpossibleError
 from audit.ledger import open_reader
 from audit.tariff import format_micro
 from parties.cli.chinese import DAMAGES
+from parties.cli.ledger_proof import check_proof, prove
 from parties.cli.output import (
     HomeOption,
     JsonOption,
@@ -28,7 +29,7 @@ from parties.cli.output import (
     talk,
 )
 
-app = typer.Typer(no_args_is_help=True, help="Ledgers: verify, show.")
+app = typer.Typer(no_args_is_help=True, help="Ledgers: verify, show, prove.")
 
 SHOWN: Final = 12
 """Characters of an identifier that a table shows."""
@@ -148,3 +149,7 @@ def _detail(entry: dict[str, object]) -> str:
             return f"version {entry['version']}"
         case _:
             return ""
+
+
+app.command()(prove)
+app.command()(check_proof)

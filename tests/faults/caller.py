@@ -9,6 +9,7 @@ A line is "done CALL" once `aggregate` has returned, so that the books must know
 from __future__ import annotations
 
 import sys
+import time
 
 from audit.errors import AuditError
 from parties.client.merchant import Merchant
@@ -27,6 +28,7 @@ def main(home: str, contract: str) -> None:
                 tell(f"done {merchant.aggregate(contract, statistics=['count'], timeout=TIMEOUT_SECONDS).call}")
             except (AuditError, PartyError, SandboxError) as error:
                 tell(f"failed {type(error).__name__} {getattr(error, 'party', '')}")
+                time.sleep(0.1)
 
 
 def tell(line: str) -> None:

@@ -89,8 +89,10 @@ FAULTS = (
     Fault("empty-csv", overwritten("data/persons.csv", b""), ["persons.csv"]),
     Fault("party-toml-malformed", replaced("party.toml", "[network]", "[network"), ["LINE [network"]),
     Fault("party-toml-unknown-key", replaced("party.toml", "endpoint =", "endpiont ="), ["LINE endpiont", "endpiont"]),
-    Fault("party-toml-bad-value", replaced("party.toml", "workers = -1", "workers = many"), ["LINE workers"]),
-    Fault("party-toml-out-of-range", replaced("party.toml", "workers = -1", "workers = -9"), ["LINE workers", "-1"]),
+    Fault("party-toml-bad-value", replaced("party.toml", "workers = -1", "workers = many"), ["LINE workers = many"]),
+    Fault(
+        "party-toml-out-of-range", replaced("party.toml", "workers = -1", "workers = -9"), ["LINE workers = -9", "-1"]
+    ),
     Fault("party-toml-missing", lambda home: (home / "party.toml").unlink(), ["party.toml"]),
 )
 

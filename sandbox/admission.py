@@ -22,6 +22,7 @@ from audit.clock import Clock
 from audit.entry import NO_UNITS, Aborted, Ack, Entry, Intent, Outcome, Side, Units
 from audit.errors import DuplicateKeyError
 from audit.ledger import Draft, Ledger
+from audit.tariff import format_micro
 from sandbox.authorise import Authorised
 from sandbox.contract import Contract
 from sandbox.errors import DenialReason, DeniedError
@@ -280,8 +281,8 @@ def _verify_fee(used: Usage, price_micro: int, contract: Contract) -> None:
         raise DeniedError(
             DenialReason.FEE_CAP_REACHED,
             "fee_cap",
-            f"the call costs {price_micro} micro-{contract.tariff.currency} and {left} are left under the cap; "
-            "a further contract gives more",
+            f"the call costs {format_micro(price_micro)} {contract.tariff.currency} and {format_micro(left)} are left "
+            "under the cap; a further contract gives more",
             left={"fee_micro": str(left)},
         )
 

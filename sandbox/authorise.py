@@ -206,12 +206,12 @@ def _verify_contract(
     """
     record = context.record
     if record is None or record.contract_id != request.contract:
-        detail = f"{context.self_party} holds no contract {request.contract}; activate it here (unseen contract apply)"
+        detail = f"{context.self_party} holds no contract {request.contract}; bring it with `unseen contract refresh`"
         raise DeniedError(DenialReason.CONTRACT_UNKNOWN, "authorise.contract", detail, 4)
     contract = record.contract
     state = record.state_at(now_ms)
     if state is not ContractState.ACTIVE:
-        detail = f"the contract is {state.value}; only an active one may be used"
+        detail = f"the contract is {state.value} and only an active one may be used; `unseen contract show` tells more"
         raise DeniedError(DenialReason.CONTRACT_NOT_ACTIVE, "state", detail, 4)
     if now_ms < contract.validity.not_before_ms:
         detail = f"the contract is in force from {contract.validity.not_before_ms} ms on; wait until then"

@@ -236,7 +236,10 @@ class Contract:
         if not MIN_LEASE_MS <= self.lease_ms <= MAX_LEASE_MS:
             raise ContractError(f"lease_ms must be {MIN_LEASE_MS} to {MAX_LEASE_MS} (one second to 30 days)")
         if self.release.min_contributors > len(self.providers):
-            raise ContractError("release.min_contributors is more than there are providers: every cell would be closed")
+            raise ContractError(
+                "release.min_contributors is more than there are providers, so that every cell would be closed: "
+                "set min_contributors under [release], 1 for a provider that answers alone"
+            )
         if self.release.min_contributors < 2 and not self.single_provider:
             raise ContractError("release.min_contributors must be at least 2 where several providers answer jointly")
 

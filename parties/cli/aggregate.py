@@ -89,15 +89,46 @@ def aggregate(  # noqa: PLR0913, PLR0917  (each is an option of the command)
     statistics += [f"sum({name})" for name in total or []]
     names = [name.strip() for name in by.split(",") if name.strip()]
     opened = open_home(home, passphrase_file)
-    with ProgressOnStderr() as progress, Merchant.open(opened, progress=progress, say=talk) as merchant:
-        result = merchant.aggregate(contract, statistics=statistics, by=names, where=where or [], timeout=timeout)
+    try:
+        with ProgressOnStderr() as progress, Merchant.open(opened, progress=progress, say=talk) as merchant:
+            result = merchant.aggregate(contract, statistics=statistics, by=names, where=where or [], timeout=timeout)
+    except KeyboardInterrupt:
+        talk("Interrupted. If the call was sent, it may have been paid for: unseen resume fetches its answer")
+        raise
     _tell(result)
     if json:
         emit_json(as_object(result))
     elif csv:
         sys.stdout.write(result.frame.to_csv(index=False))
     else:
-        emit_table(list(result.frame.columns), [texts(row) for row in _rows(result.frame)])
+        _emit_cells(result)
+
+
+def resume(home: HomeOption = None, passphrase_file: PassphraseOption = None, json: JsonOption = False) -> None:
+    """At the merchant: fetch the answers of calls that were sent and never finished, say after a crash or Ctrl-C.
+
+    A call without an answer ends here once its deadline has passed; until then it stays open.
+    """
+    opened = open_home(home, passphrase_file)
+    with ProgressOnStderr() as progress, Merchant.open(opened, progress=progress, say=_nothing) as merchant:
+        results = merchant.resume()
+        left = merchant.unfinished
+    talk(f"{len(results)} answers fetched, {left} calls still open")
+    for result in results:
+        _tell(result)
+        if not json:
+            _emit_cells(result)
+    if json:
+        emit_json({"results": [as_object(result) for result in results], "open": left})
+
+
+def _nothing(text: str) -> None:
+    """Say nothing of unfinished calls to whoever is about to finish them."""
+    del text
+
+
+def _emit_cells(result: AggregateResult) -> None:
+    emit_table(list(result.frame.columns), [texts(row) for row in _rows(result.frame)])
 
 
 def as_object(result: AggregateResult) -> dict[str, object]:
@@ -148,8 +179,9 @@ def _text(name: str, value: object) -> str:
 
 def _tell(result: AggregateResult) -> None:
     cells = len(result.frame)
+    alone = len(result.providers) == 1
+    who = "single provider: nothing was combined" if alone else f"{len(result.providers)} providers"
     receipts = ", ".join(receipt.receipt_id[:12] for receipt in result.receipts)
     talk(
-        f"{len(result.providers)} providers, {cells - result.withheld} of {cells} cells open, "
-        f"{result.price} {result.currency}, receipts {receipts}"
+        f"{who}, {cells - result.withheld} of {cells} cells open, {result.price} {result.currency}, receipts {receipts}"
     )

@@ -23,6 +23,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "catalog": "parties.cli.catalog:app",
     "contract": "parties.cli.contract:app",
     "aggregate": "parties.cli.aggregate:aggregate",
+    "resume": "parties.cli.aggregate:resume",
     "ledger": "parties.cli.ledger:app",
     "statement": "parties.cli.statement:statement",
     "demo": "parties.cli.demo:demo",

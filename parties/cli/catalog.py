@@ -18,6 +18,7 @@ from parties.client.catalogues import CatalogueClient
 from parties.client.tables import bounds_text, levels_text
 from parties.errors import NotFoundError, UsageError
 from parties.home import Home
+from parties.provider_datasets import verify_served
 from sandbox.catalogue import Catalogue
 from sandbox.declaration import DatasetDeclaration
 from sandbox.description import DatasetDescription
@@ -123,6 +124,7 @@ def check_catalogue(folder: Path) -> list[tuple[DatasetDeclaration, tuple[Violat
     """Hold each declaration of a folder against its data; errors as `Catalogue.load` and `Source.check`."""
     checked = []
     for declaration in Catalogue.load(folder).datasets:
+        verify_served(declaration)
         source = open_source(declaration, folder, os.environ)
         try:
             checked.append((declaration, source.check(declaration)))

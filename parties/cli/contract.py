@@ -27,8 +27,9 @@ from parties.errors import UsageError
 from parties.held_contracts import describe_contract, held_contracts, missing_signers
 from parties.home import Home
 from parties.officials import decide
+from sandbox.contract_actions import parse_action
 from sandbox.contract_record import ContractRecord
-from sandbox.contract_states import ContractAction, ContractState
+from sandbox.contract_states import FINAL_STATES, ContractAction, ContractState
 
 app = typer.Typer(no_args_is_help=True, help="Usage contracts: apply for one, look into it, decide on it, end it.")
 
@@ -69,7 +70,10 @@ def refresh(
         records = [merchant.refresh(name) for name in wanted]
     for record in records:
         missing = missing_signers(record)
-        if missing:
+        if record.state in FINAL_STATES and record.actions:
+            last = parse_action(record.actions[-1])
+            talk(f"{record.contract_id[:12]} {record.state.value} by {last.actor}: {last.reason or 'no reason given'}")
+        elif missing:
             talk(f"{record.contract_id[:12]} waits for {', '.join(missing)}")
     if json:
         emit_json({"contracts": [_state(record) for record in records]})

@@ -240,6 +240,11 @@ class Merchant:
         """Fetch the answers of calls that this home sent and never finished, say after a crash."""
         return self._rooms.calling.resume(self._rooms.contracts, lambda: self.paillier_key)
 
+    @property
+    def unfinished(self) -> int:
+        """How many calls were sent and neither answered nor given up."""
+        return self._rooms.calling.open_calls
+
     def entries(self) -> Iterator[Entry]:
         """Yield this merchant's ledger, in order."""
         ledger = self._rooms.ledger
@@ -268,7 +273,7 @@ class Merchant:
     def _catch_up(self) -> None:
         self._rooms.feed.look_again()
         if self._rooms.calling.open_calls:
-            self._say("A call was left unfinished; Merchant.resume() fetches its answer while the provider keeps it")
+            self._say("A call was left unfinished: `unseen resume` or Merchant.resume() fetches its answer or ends it")
         self.flush()
 
 

@@ -114,3 +114,32 @@ def test_a_ledger_is_verified_in_chinese_and_by_home(applied, monkeypatch, capsy
     assert run(["ledger", "verify", str(home / "keys")]) == 6
     assert "无法核验" in capsys.readouterr().err
     assert set(DAMAGES) == set(Damage)
+
+
+def test_unfinished_calls_are_finished_from_the_shell(applied, capsys):
+    home = str(applied.homes()["analyst"].path)
+    assert run(["resume", "--home", home, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"results": [], "open": 0}
+
+
+def test_a_rejection_is_told_with_its_reason(applied, capsys):
+    home = str(applied.homes()["analyst"].path)
+    contract_id = _again(applied)
+    assert run(["contract", "reject", contract_id, "--reason", "not ours", "--home", str(_east(applied))]) == 0
+    assert run(["contract", "refresh", contract_id, "--home", home]) == 0
+    err = capsys.readouterr().err
+    assert "rejected by east: not ours" in err
+    assert "waits for" not in err
+
+
+def _east(applied):
+    return applied.homes()["east"].path
+
+
+def _again(applied):
+    """The id of a further application."""
+    home = applied.homes()["analyst"]
+    before = {record.contract_id for record in held_contracts(home)}
+    assert run(["contract", "apply", str(applied.application(Terms(calls=7))), "--home", str(home.path)]) == 0
+    (contract_id,) = {record.contract_id for record in held_contracts(home)} - before
+    return contract_id

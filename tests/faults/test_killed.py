@@ -63,11 +63,13 @@ class CallingMerchant:
 def storm(town: Town, merchant: CallingMerchant, seconds: float, seed: int) -> Counter[str]:
     """Kill one process after the other at random moments, and start it again a moment later."""
     chance, killed = random.Random(seed), Counter[str]()
+    queue: list[str] = []
     merchant.start()
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         time.sleep(chance.uniform(0.2, 1.6))
-        victim = chance.choice(VICTIMS)
+        queue = queue or chance.sample(VICTIMS, len(VICTIMS))  # everyone's turn comes, in an order of chance
+        victim = queue.pop()
         killed[victim] += 1
         if victim == MERCHANT:
             merchant.kill()

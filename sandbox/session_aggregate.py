@@ -86,7 +86,13 @@ class AggregateSessions:
         given = self._given(call, offers, roster)
         if given is not None:
             return given
-        opened = self._opened(call)
+        try:
+            opened = self._opened(call)
+        except DeniedError:
+            given = self._given(call, offers, roster)  # it may have been given, and let go of, in between
+            if given is None:
+                raise
+            return given
         with opened.lock:
             given = self._given(call, offers, roster)  # an identical request may have been served meanwhile
             if given is not None:

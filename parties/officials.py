@@ -8,6 +8,7 @@ from parties.channel import Dialler
 from parties.client.contracts import ContractClient
 from parties.errors import UsageError
 from parties.home import Home
+from parties.telemetry import beside_a_command, make_logger
 from sandbox.contract_states import ContractAction, ContractState
 
 
@@ -24,10 +25,11 @@ def decide(home: Home, contract_id: str, action: ContractAction, reason: str) ->
         raise UsageError(f"{home.name} is a merchant: providers and the regulator decide on contracts")
     if home.is_served():
         return _through_the_server(home, contract_id, action, reason)
+    logger = make_logger(beside_a_command(home.config.telemetry), home.name)
     if home.role is Role.REGULATOR:
         from parties.regulator import Regulator  # noqa: PLC0415  (each role's assembly is heavy; one is needed)
 
-        regulator = Regulator.open(home)
+        regulator = Regulator.open(home, logger=logger)
         try:
             return regulator.decide(contract_id, action, reason).state
         finally:
@@ -35,7 +37,7 @@ def decide(home: Home, contract_id: str, action: ContractAction, reason: str) ->
     from parties.provider import Provider  # noqa: PLC0415
     from protocols.executor import InlineExecutor  # noqa: PLC0415
 
-    provider = Provider.open(home, executor=InlineExecutor())
+    provider = Provider.open(home, executor=InlineExecutor(), logger=logger)
     try:
         return provider.decide(contract_id, action, reason).state
     finally:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Final, TextIO, cast
 from wsgiref.simple_server import WSGIServer
 
@@ -29,6 +30,12 @@ REFUSED_HELP: Final = (
 )
 
 Logger = structlog.typing.FilteringBoundLogger
+
+
+def beside_a_command(settings: TelemetrySection) -> TelemetrySection:
+    """Return what a person reads beside a command's own words: warnings, as text, unless the settings say otherwise."""
+    level = "warning" if settings.level == "info" else settings.level
+    return replace(settings, log="console" if settings.log == "auto" else settings.log, level=level)
 
 
 def make_logger(settings: TelemetrySection, party: str, stream: TextIO | None = None) -> Logger:

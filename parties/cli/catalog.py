@@ -136,20 +136,23 @@ def check_catalogue(folder: Path) -> list[tuple[DatasetDeclaration, tuple[Violat
 def describe_all(home: Home) -> tuple[DatasetDescription, ...]:
     """Return the descriptions of all providers that the directory lists; at a provider its own server's.
 
-    A provider that cannot be reached is told of on stderr, unless it is the only one asked.
+    A provider that cannot be reached is told of on stderr; where none can, that is raised.
     """
     clock = SystemClock()
     directory = home.directory(now_ms=clock.now_ms())
     dialler = Dialler(home, lambda: directory)
     client = CatalogueClient(dialler, lambda: directory)
     own = home.role is Role.PROVIDER
+    asked = [home.name] if own else [record.name for record in directory.providers()]
     found: list[DatasetDescription] = []
+    silent = 0
     try:
-        for provider in [home.name] if own else [record.name for record in directory.providers()]:
+        for provider in asked:
             try:
                 found.extend(client.list(provider))
             except PeerUnavailableError as error:
-                if own:
+                silent += 1
+                if silent == len(asked):
                     raise
                 talk(f"{error}; its data sets are missing here")
     finally:

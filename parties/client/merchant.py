@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from types import TracebackType
@@ -30,12 +30,11 @@ from parties.client.progress import NoProgress, ReportingExecutor
 from parties.client.query import Where, read_query
 from parties.client.result import AggregateResult
 from parties.client.tables import catalogue_table, contracts_table
-from parties.config import TelemetrySection
 from parties.directory_feed import DirectoryFeed, record_directory
 from parties.entropy import SystemEntropy
 from parties.errors import HomeError
 from parties.home import Home, PassphraseSource, no_passphrase
-from parties.telemetry import make_logger
+from parties.telemetry import beside_a_command, make_logger
 from protocols.paillier_key import PrivateKey
 from sandbox.application import Application, load_application, read_application
 from sandbox.contract_book import ContractBook
@@ -297,12 +296,6 @@ def _exact(value: object) -> object:
     return value
 
 
-def _quiet(telemetry: TelemetrySection) -> TelemetrySection:
-    """What an analyst reads beside results: warnings in words, where the settings say nothing else."""
-    level = "warning" if telemetry.level == "info" else telemetry.level
-    return replace(telemetry, log="console" if telemetry.log == "auto" else telemetry.log, level=level)
-
-
 def _open_rooms(
     home: Home, clock: Clock, progress: Progress, say: Callable[[str], None], resources: ExitStack
 ) -> _Rooms:
@@ -313,7 +306,7 @@ def _open_rooms(
     ledger = resources.enter_context(
         Ledger.open(home.ledger_path, identity=identity, key=log_key, clock=clock, folds=[calls])
     )
-    logger = make_logger(_quiet(home.config.telemetry), home.name)
+    logger = make_logger(beside_a_command(home.config.telemetry), home.name)
     feed = DirectoryFeed(home, clock, record_directory(ledger, clock), logger)
     resources.callback(feed.close)
     key, entropy = home.signing_key(KeyPurpose.MESSAGE), SystemEntropy()

@@ -132,6 +132,15 @@ def test_a_rejection_is_told_with_its_reason(applied, capsys):
     assert "waits for" not in err
 
 
+def test_a_catalogue_of_nobody_is_an_error(applied, capsys):
+    for running in applied.providers.values():
+        running.stop()
+    assert run(["catalog", "list", "--home", str(applied.homes()["analyst"].path), "--json"]) == 1
+    out, err = capsys.readouterr()
+    assert not out
+    assert "unavailable" in err
+
+
 def _east(applied):
     return applied.homes()["east"].path
 

@@ -38,7 +38,7 @@ from sandbox.stored_messages import asked, decode_part, encode_part
 OPEN_CALLS: Final = 64
 """Calls whose offers may be open at one time; each holds its cells in memory until its part or its end."""
 
-_DATA_MESSAGE: Final = "a provider could not compute its cells; its operator's log says why"
+_DATA_MESSAGE: Final = "{provider} could not compute its cells; its operator's log says why"
 
 
 class AggregateSessions:
@@ -180,7 +180,7 @@ class AggregateSessions:
             dataset = self._datasets.open(authorised.dataset)
             totals = dataset.source.totals(plan, dataset.declaration)
         except SourceError as error:
-            raise AbortedRunError(grant.call, _DATA_MESSAGE) from error
+            raise AbortedRunError(grant.call, _DATA_MESSAGE.format(provider=self._context.name)) from error
         # The contract's policy was held against the declaration's when it was approved; the stricter one holds anyway.
         withheld = zip(gate(totals, contract.release), gate(totals, dataset.declaration.release), strict=True)
         bitmap = Bitmap(tuple(signed or declared for signed, declared in withheld))
@@ -207,7 +207,7 @@ class AggregateSessions:
             try:
                 return make_part(opened, verified.closed, secrets, own=self._context.name, executor=self._executor)
             except OverflowRefusedError as error:
-                raise AbortedRunError(opened.grant.call, _DATA_MESSAGE) from error
+                raise AbortedRunError(opened.grant.call, _DATA_MESSAGE.format(provider=self._context.name)) from error
 
     def _verify_computing_party(self, call: str, peer: PeerIdentity) -> None:
         state = self._invocation.state(call)

@@ -296,7 +296,7 @@ def test_whatever_goes_wrong_with_the_data_is_one_message_and_the_call_is_given_
     for trouble in TROUBLES:
         north.datasets.source = BrokenSource(trouble)
         details.add(fail(federation, north).detail)
-    assert details == {"a provider could not compute its cells; its operator's log says why"}
+    assert details == {"north could not compute its cells; its operator's log says why"}
     assert [entry.reason for entry in only(Aborted, north.entries())] == ["DATA_UNREADABLE"] * 3
     assert north.admission.usage(federation.contract_id).calls == 0
     assert only(Outcome, north.entries()) == []

@@ -225,7 +225,7 @@ def test_a_peers_refusal_reaches_the_merchant_with_its_reason(federate: MakeFede
 def test_a_peer_that_cannot_read_its_data_ends_the_run_for_all(federate: MakeFederation) -> None:
     federation = federate(3)
     (federation.providers["south"].home / "wages.csv").unlink()
-    with pytest.raises(AbortedRunError, match="a provider could not compute its cells"):
+    with pytest.raises(AbortedRunError, match="south could not compute its cells"):
         federation.run()
     assert [entry.reason for entry in only(Aborted, federation.computing.entries())] == ["DATA_UNREADABLE"]
 

@@ -7,6 +7,7 @@ from audit.entry_calls import Aborted, Ack, Denied, Intent, Outcome
 from audit.entry_kinds import (
     ContractTransition,
     DirectoryAccepted,
+    DiscrepancyFound,
     Enrolled,
     EntryKind,
     Genesis,
@@ -26,6 +27,7 @@ __all__ = [
     "ContractTransition",
     "Denied",
     "DirectoryAccepted",
+    "DiscrepancyFound",
     "Enrolled",
     "Entry",
     "EntryKind",
@@ -44,7 +46,17 @@ __all__ = [
 MAX_ENTRY_BYTES: Final = 8192
 
 Entry: TypeAlias = (
-    Genesis | Seal | DirectoryAccepted | Enrolled | ContractTransition | Intent | Outcome | Ack | Denied | Aborted
+    Genesis
+    | Seal
+    | DirectoryAccepted
+    | Enrolled
+    | ContractTransition
+    | Intent
+    | Outcome
+    | Ack
+    | Denied
+    | Aborted
+    | DiscrepancyFound
 )
 
 _TYPES: Final[dict[EntryKind, type[Entry]]] = {
@@ -58,6 +70,7 @@ _TYPES: Final[dict[EntryKind, type[Entry]]] = {
     EntryKind.ACK: Ack,
     EntryKind.DENIED: Denied,
     EntryKind.ABORTED: Aborted,
+    EntryKind.DISCREPANCY: DiscrepancyFound,
 }
 _KINDS: Final = {entry_type: kind for kind, entry_type in _TYPES.items()}
 

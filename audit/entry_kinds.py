@@ -12,6 +12,8 @@ from enum import Enum
 from typing import Final
 
 from audit.canonical import Fields, JsonObject
+from audit.envelope import Envelope, PayloadType
+from audit.errors import MalformedError
 from audit.keys import VerifyingKey
 from audit.names import LEGAL_ENTITY_PATTERN, PARTY_PATTERN, Role
 
@@ -33,6 +35,7 @@ class EntryKind(Enum):
     ACK = "ack"
     DENIED = "denied"
     ABORTED = "aborted"
+    DISCREPANCY = "discrepancy"
 
 
 class Side(Enum):
@@ -208,4 +211,40 @@ class ContractTransition:
             actor=fields.text("actor", pattern=PARTY_PATTERN),
             digest=fields.hex("digest"),
             reason=fields.hex_or_empty("reason"),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiscrepancyFound:
+    """A reconciliation found two ledgers to differ; see `audit.discrepancy`.
+
+    Args:
+        discrepancy_id: SHA-256 of `discrepancy`'s payload.
+        discrepancy: the statement, signed by this ledger's owner with its message key.
+
+    Raises:
+        MalformedError: the identifier is not that of a discrepancy's payload.
+    """
+
+    party: str
+    at_ms: int
+    discrepancy_id: str
+    discrepancy: Envelope
+
+    def __post_init__(self) -> None:
+        if self.discrepancy_id != self.discrepancy.digest or self.discrepancy.payload_type != PayloadType.DISCREPANCY:
+            raise MalformedError("a discrepancy_id is not the SHA-256 of a discrepancy's payload")
+
+    def to_fields(self) -> JsonObject:
+        """The kind's own fields."""
+        return {"discrepancy_id": self.discrepancy_id, "discrepancy": self.discrepancy.to_json()}
+
+    @classmethod
+    def from_fields(cls, fields: Fields, party: str, at_ms: int) -> "DiscrepancyFound":
+        """The inverse of `to_fields`; raises `MalformedError`."""
+        return cls(
+            party=party,
+            at_ms=at_ms,
+            discrepancy_id=fields.hex("discrepancy_id"),
+            discrepancy=Envelope.from_json(fields.object("discrepancy")),
         )

@@ -36,6 +36,7 @@ class PayloadType(StrEnum):
     OFFER = "application/vnd.unseen.offer.v1+json"
     ROSTER = "application/vnd.unseen.roster.v1+json"
     RECEIPT = "application/vnd.unseen.receipt.v1+json"
+    DISCREPANCY = "application/vnd.unseen.discrepancy.v1+json"
 
     @property
     def kind(self) -> str:

@@ -1,10 +1,12 @@
-"""Checks what OUTCOME and ACK entries carry: the merchant's request and both sides' signatures over the receipt."""
+"""Checks what entries carry that was signed: OUTCOME and ACK the merchant's request and both sides' signatures over the
+receipt, DISCREPANCY the finder's statement."""
 
 import re
 from typing import Final
 
 from audit.directory import Directory
-from audit.entry import Ack, Entry, Outcome, Side
+from audit.discrepancy import read_discrepancy
+from audit.entry import Ack, DiscrepancyFound, Entry, Outcome, Side
 from audit.envelope import Envelope, pae
 from audit.errors import AuditError, BadSignatureError, Damage, VerificationFailedError
 from audit.keys import VerifyingKey
@@ -45,6 +47,8 @@ class ReceiptCheck:
             self._awaiting[entry.receipt_id] = (entry.receipt, self._check_outcome(index, entry))
         elif isinstance(entry, Ack):
             self._check_ack(index, entry)
+        elif isinstance(entry, DiscrepancyFound):
+            self._check_discrepancy(index, entry)
 
     def _check_outcome(self, index: int, entry: Outcome) -> ReceiptPayload:
         try:
@@ -88,6 +92,20 @@ class ReceiptCheck:
         try:
             key = self._key(entry.signature.keyid, payload.merchant)
             key.verify(pae(receipt.payload_type, receipt.payload), entry.signature.signature)
+        except AuditError as error:
+            raise VerificationFailedError(Damage.BAD_SIGNATURE, index, str(error)) from error
+
+    def _check_discrepancy(self, index: int, entry: DiscrepancyFound) -> None:
+        try:
+            found_by = read_discrepancy(entry.discrepancy).found_by
+        except AuditError as error:
+            raise VerificationFailedError(Damage.ALTERED, index, f"the discrepancy cannot be read: {error}") from error
+        if found_by != entry.party:
+            raise VerificationFailedError(Damage.ALTERED, index, "the discrepancy was found by another party")
+        if self._directory is None:
+            return
+        try:
+            self._signer(entry.discrepancy, entry.party)
         except AuditError as error:
             raise VerificationFailedError(Damage.BAD_SIGNATURE, index, str(error)) from error
 

@@ -3,12 +3,22 @@
 import hashlib
 
 from audit.directory import Directory, KeyRecord, KeyStatus, PartyRecord
+from audit.discrepancy import (
+    Discrepancy,
+    DiscrepancyKind,
+    Finding,
+    LedgerHead,
+    Sighting,
+    SignatureState,
+    Standing,
+)
 from audit.entry import (
     Aborted,
     Ack,
     ContractTransition,
     Denied,
     DirectoryAccepted,
+    DiscrepancyFound,
     Enrolled,
     Entry,
     Genesis,
@@ -205,6 +215,39 @@ def intent(side: Side) -> Intent:
     )
 
 
+def discrepancy() -> Discrepancy:
+    """The regulator's, with every optional field."""
+    shown = [
+        Sighting(digest(f"receipt {index}"), index, standing, UNITS, 1_000_000 + index, "CNY", state)
+        for index, standing, state in (
+            (7, Standing.ACKNOWLEDGED, SignatureState.VERIFIED),
+            (8, Standing.OPEN, SignatureState.BAD),
+            (9, Standing.ABORTED, SignatureState.UNCHECKED),
+        )
+    ]
+    finding = Finding(
+        kind=DiscrepancyKind.DUPLICATED,
+        provider="east",
+        merchant="shop",
+        ledger="shop",
+        call=request().digest,
+        contract=digest("contract"),
+        at_provider=shown[0],
+        at_merchant=shown[1],
+        again=shown[2],
+    )
+    heads = [
+        LedgerHead(signing_key(party, KeyPurpose.LOG).name, size, digest(f"root {party}"))
+        for party, size in (("east", 100), ("shop", 90))
+    ]
+    return Discrepancy(finding, "watch", AT_MS + 50, *heads)
+
+
+def discrepancy_found() -> DiscrepancyFound:
+    signed = discrepancy().sign(signing_key("watch"))
+    return DiscrepancyFound(party="watch", at_ms=AT_MS + 51, discrepancy_id=signed.digest, discrepancy=signed)
+
+
 def entries() -> dict[str, Entry]:
     """One entry of every kind (two where the sides differ), by the name of its golden file."""
     log_key = signing_key("east", KeyPurpose.LOG).verifying_key
@@ -256,4 +299,5 @@ def entries() -> dict[str, Entry]:
             count=1,
         ),
         "entry_aborted": aborted("east", Side.PROVIDER),
+        "entry_discrepancy": discrepancy_found(),
     }

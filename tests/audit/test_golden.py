@@ -1,6 +1,7 @@
 import pytest
 
 from audit.directory import Directory, sign_directory, verify_directory
+from audit.discrepancy import read_discrepancy
 from audit.entry import EntryKind, decode_entry, encode_entry, kind_of
 from audit.envelope import Envelope
 from audit.receipt import countersign, verify_receipt
@@ -37,3 +38,11 @@ def test_the_receipt_keeps_its_bytes() -> None:
         merchant_key=merchant.verifying_key,
     )
     assert read == samples.receipt_payload()
+
+
+def test_the_discrepancy_keeps_its_bytes() -> None:
+    key = samples.signing_key("watch")
+    assert_golden("discrepancy", samples.discrepancy().sign(key).encode())
+    read = Envelope.decode((GOLDEN / "discrepancy.json").read_bytes())
+    read.verify(key.verifying_key)
+    assert read_discrepancy(read) == samples.discrepancy()

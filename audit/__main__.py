@@ -62,7 +62,7 @@ def verify_path(
     Raises:
         VerificationImpossibleError: a file or the trust root is missing.
     """
-    known = _directory(path, directory, regulator_vkey or None)
+    known = home_directory(path, directory, regulator_vkey or None)
     anchors = [_read(name, "outside checkpoint") for name in checkpoints]
     return verify_database(path, directory=known, anchors=anchors), known
 
@@ -105,7 +105,7 @@ def load_directory(path: Path, regulator_vkey: str) -> Directory:
         raise VerificationImpossibleError(f"the directory {path} cannot be trusted: {error}") from error
 
 
-def _directory(home: Path, given: Path | None, vkey: str | None) -> Directory | None:
+def home_directory(home: Path, given: Path | None, vkey: str | None) -> Directory | None:
     """The directory named on the command line, else the one in the home; None where there is no home around it."""
     vkey = vkey or _pinned_vkey(home)
     if given is None and not ((home / DIRECTORY_FILE).is_file() and vkey):

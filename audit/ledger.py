@@ -20,7 +20,7 @@ from audit.sequencer import Sequencer, Writer
 from audit.store import StoreReader
 from audit.store_sqlite import SqliteReader, SqliteStore, open_sqlite_reader
 from audit.tiles import TileNodes
-from audit.tree import consistency_proof, inclusion_proof
+from audit.tree import Frontier, consistency_proof, inclusion_proof
 
 __all__ = [
     "Appended",
@@ -117,6 +117,16 @@ class LedgerReader:
         """
         self._check_size(new)
         return consistency_proof(old, new, TileNodes(self._reader.tile))
+
+    def root(self, size: int) -> bytes:
+        """The RFC 6962 root over the first `size` entries (32 bytes), from the stored tiles.
+
+        Raises:
+            LedgerError: size exceeds the ledger's.
+            MalformedError: the tiles are damaged: verify the ledger.
+        """
+        self._check_size(size)
+        return Frontier.load(size, TileNodes(self._reader.tile)).root()
 
     def tile(self, level: int, index: int) -> bytes:
         """The hashes of a C2SP tile as far as it is filled, empty where there is none."""

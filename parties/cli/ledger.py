@@ -16,6 +16,7 @@ from audit.ledger import open_reader
 from audit.tariff import format_micro
 from parties.cli.chinese import DAMAGES
 from parties.cli.ledger_proof import check_proof, prove
+from parties.cli.ledger_reconcile import reconcile_command
 from parties.cli.output import (
     HomeOption,
     JsonOption,
@@ -29,7 +30,7 @@ from parties.cli.output import (
     talk,
 )
 
-app = typer.Typer(no_args_is_help=True, help="Ledgers: verify, show, prove.")
+app = typer.Typer(no_args_is_help=True, help="Ledgers: verify, show, prove, reconcile.")
 
 SHOWN: Final = 12
 """Characters of an identifier that a table shows."""
@@ -145,6 +146,8 @@ def _detail(entry: dict[str, object]) -> str:
             return str(entry["reason"])
         case "enrolled":
             return str(entry["subject"])
+        case "discrepancy":
+            return str(entry["discrepancy_id"])[:SHOWN]
         case "directory":
             return f"version {entry['version']}"
         case _:
@@ -153,3 +156,4 @@ def _detail(entry: dict[str, object]) -> str:
 
 app.command()(prove)
 app.command()(check_proof)
+app.command("reconcile")(reconcile_command)

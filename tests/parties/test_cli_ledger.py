@@ -1,0 +1,200 @@
+"""`unseen ledger prove`, `check-proof` and `reconcile`, on the homes of a regulator, a provider and a merchant."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from audit.discrepancy import DiscrepancyKind, SignatureState, read_discrepancy
+from audit.entry import Ack, DiscrepancyFound, Entry, Outcome, Side, decode_entry
+from audit.envelope import PayloadType, seal
+from audit.keys import KeyPurpose
+from audit.ledger import Draft, Ledger, LedgerIdentity, open_reader
+from audit.names import Role
+from audit.receipt import countersign, issue
+from parties.cli.app import run
+from parties.home import Home
+from tests.audit.samples import AT_MS, receipt_payload
+from tests.parties.homes import CLOCK, join, new_home, opened
+
+Unseen = Callable[..., tuple[int, str, str]]
+
+
+def calls(east: Home, shop: Home, numbers: range) -> tuple[list[Entry], list[Entry], list[str]]:
+    """The entries of some acknowledged calls in either ledger, and their receipts' identifiers."""
+    provider_key, merchant_key = (home.signing_key(KeyPurpose.MESSAGE) for home in (east, shop))
+    at_east: list[Entry] = []
+    at_shop: list[Entry] = []
+    receipts: list[str] = []
+    for number in numbers:
+        body = {**PayloadType.AGGREGATE_REQUEST.header(), "number": number}
+        request = seal(body, PayloadType.AGGREGATE_REQUEST, merchant_key)
+        payload = receipt_payload(number=number, call=request.digest)
+        issued = issue(payload, provider_key)
+        signed = countersign(issued, merchant_key)
+        signature = next(line for line in signed.signatures if line.keyid == merchant_key.verifying_key.keyid)
+        for entries, party, side, receipt in (
+            (at_east, "east", Side.PROVIDER, issued),
+            (at_shop, "shop", Side.MERCHANT, signed),
+        ):
+            entries.append(
+                Outcome(
+                    party=party,
+                    at_ms=AT_MS + number,
+                    side=side,
+                    call=payload.call,
+                    contract=payload.contract,
+                    receipt_id=receipt.digest,
+                    request=request,
+                    receipt=receipt,
+                    units=payload.units,
+                    price_micro=payload.price_micro,
+                    currency=payload.currency,
+                )
+            )
+            entries.append(
+                Ack(
+                    party=party,
+                    at_ms=AT_MS + number,
+                    side=side,
+                    call=payload.call,
+                    contract=payload.contract,
+                    receipt_id=receipt.digest,
+                    signature=signature,
+                )
+            )
+        receipts.append(issued.digest)
+    return at_east, at_shop, receipts
+
+
+def ledger(home: Home) -> Ledger:
+    identity = LedgerIdentity(home.name, home.role, home.config.party.legal_entity, home.origin)
+    key = home.signing_key(KeyPurpose.LOG)
+    return Ledger.open(home.ledger_path, identity=identity, key=key, clock=CLOCK)
+
+
+def write(home: Home, entries: list[Entry]) -> None:
+    with ledger(home) as writing:
+        for entry in entries:
+            writing.append(Draft(entry))
+
+
+class Trade:
+    """The homes, and three receipts of which the provider's ledger lacks the last."""
+
+    def __init__(self, folder: Path) -> None:
+        self.watch = new_home(folder, "watch", Role.REGULATOR)
+        with opened(self.watch) as regulator:
+            self.east = join(regulator, new_home(folder, "east", Role.PROVIDER))
+            self.shop = join(regulator, new_home(folder, "shop", Role.MERCHANT))
+            # Everybody holds the directory that lists everybody.
+            for home in (self.east, self.watch):
+                home.directory_path.write_bytes(self.shop.directory_bytes())
+        at_east, at_shop, self.receipts = calls(self.east, self.shop, range(3))
+        write(self.east, at_east[:4])
+        write(self.shop, at_shop)
+        self.vkey = self.east.regulator_key().vkey()
+
+
+@pytest.fixture(scope="module")
+def trade(tmp_path_factory: pytest.TempPathFactory) -> Trade:
+    return Trade(tmp_path_factory.mktemp("trade"))
+
+
+@pytest.fixture
+def unseen(capsys: pytest.CaptureFixture[str]) -> Unseen:
+    def command(*arguments: str | Path) -> tuple[int, str, str]:
+        code = run(["ledger", *map(str, arguments)])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return command
+
+
+def test_a_receipt_is_proved_to_a_stranger_by_either_side(trade: Trade, unseen: Unseen, tmp_path: Path) -> None:
+    for home in (trade.east, trade.shop):
+        file = tmp_path / f"{home.name}.tlog-proof"
+        code, out, err = unseen("prove", trade.receipts[1][:8], "--home", home.path, "--out", file)
+        assert (code, out) == (0, f"{file}\n")
+        assert trade.vkey in err
+        code, out, _ = unseen("check-proof", file, "--regulator-vkey", trade.vkey, "--json")
+        told = json.loads(out)
+        assert (code, told["receipt_id"], told["party"]) == (0, trade.receipts[1], home.name)
+        assert unseen("check-proof", file)[0] == 6
+        assert (
+            unseen(
+                "check-proof", file, "--regulator-vkey", trade.shop.signing_key(KeyPurpose.LOG).verifying_key.vkey()
+            )[0]
+            == 5
+        )
+        file.write_bytes(file.read_bytes().replace(b"index ", b"index 1", 1))
+        assert unseen("check-proof", file, "--regulator-vkey", trade.vkey)[0] == 5
+
+
+def test_a_running_party_proves_too(trade: Trade, unseen: Unseen, tmp_path: Path) -> None:
+    with ledger(trade.east):
+        code, out, _ = unseen(
+            "prove", trade.receipts[0], "--home", trade.east.path, "--out", tmp_path / "proof", "--json"
+        )
+    assert code == 0
+    assert json.loads(out)["file"] == str(tmp_path / "proof")
+
+
+def test_what_cannot_be_proved_says_why(trade: Trade, unseen: Unseen, tmp_path: Path) -> None:
+    assert unseen("prove", trade.receipts[2], "--home", trade.east.path)[0] == 3
+    assert unseen("prove", "abc", "--home", trade.east.path)[0] == 1
+    assert unseen("prove", trade.receipts[0])[0] == 2
+    missing = tmp_path / "no" / "folder"
+    assert unseen("prove", trade.receipts[0], "--home", trade.east.path, "--out", missing)[0] == 2
+
+
+def test_an_entry_left_out_is_found_by_reconciliation_and_recorded_once(trade: Trade, unseen: Unseen) -> None:
+    code, out, _ = unseen("reconcile", trade.east.path, trade.shop.path / "ledger.db", trade.watch.path, "--json")
+    told = json.loads(out)
+    assert (code, told["reconciled"]) == (5, False)
+    ((found,),) = [pair["discrepancies"] for pair in told["pairs"]]
+    assert (found["kind"], found["ledger"]) == ("missing", "east")
+    assert found["at_merchant"]["receipt_id"] == trade.receipts[2]
+    assert found["at_merchant"]["signatures"] == "verified"
+    assert "missing\teast" in unseen("reconcile", trade.east.path, trade.shop.path)[1]
+
+    arguments = ("reconcile", trade.east.path, trade.shop.path, "--record", "--home", trade.watch.path, "--json")
+    assert json.loads(unseen(*arguments)[1])["recorded"] == 1
+    code, out, _ = unseen(*arguments)
+    assert (code, json.loads(out)["recorded"]) == (5, 0)
+    reader = open_reader(trade.watch.ledger_path)
+    entries = [decode_entry(data) for data in reader.read(0, reader.size)]
+    reader.close()
+    (entry,) = [each for each in entries if isinstance(each, DiscrepancyFound)]
+    statement = read_discrepancy(entry.discrepancy)
+    entry.discrepancy.verify(trade.watch.signing_key(KeyPurpose.MESSAGE).verifying_key)
+    assert statement.finding.kind is DiscrepancyKind.MISSING
+    assert statement.finding.at_merchant is not None
+    assert statement.finding.at_merchant.signatures is SignatureState.VERIFIED
+    assert statement.provider_head.origin == trade.east.origin
+    assert (statement.provider_head.size, statement.merchant_head.size) == (5, 7)
+    assert unseen("verify", trade.watch.path)[0] == 0
+
+
+def test_a_running_partys_ledger_is_not_written_by_another_process(trade: Trade, unseen: Unseen) -> None:
+    with ledger(trade.watch):
+        code, _, err = unseen("reconcile", trade.east.path, trade.shop.path, "--record", "--home", trade.watch.path)
+    assert (code, "in use" in err or "lock" in err or "running" in err) == (1, True)
+
+
+def test_ledgers_that_agree_exit_0_and_absent_ones_are_named(trade: Trade, unseen: Unseen, tmp_path: Path) -> None:
+    at_east, at_shop, _ = calls(trade.east, trade.shop, range(3))
+    for home, entries, name in ((trade.east, at_east, "east"), (trade.shop, at_shop, "shop")):
+        identity = LedgerIdentity(name, home.role, home.config.party.legal_entity, home.origin)
+        key = home.signing_key(KeyPurpose.LOG)
+        with Ledger.open(tmp_path / f"{name}.db", identity=identity, key=key, clock=CLOCK) as writing:
+            for entry in entries:
+                writing.append(Draft(entry))
+    code, out, _ = unseen("reconcile", tmp_path / "east.db", tmp_path / "shop.db")
+    assert code == 0
+    assert out.splitlines()[1].split("\t")[:3] == ["east", "shop", "3"]
+    code, _, err = unseen("reconcile", tmp_path / "east.db")
+    assert (code, "not compared" in err) == (0, True)
+    assert unseen("reconcile", tmp_path / "east.db", tmp_path / "none.db")[0] == 1
+    assert unseen("reconcile", tmp_path / "east.db", tmp_path / "east.db")[0] == 1

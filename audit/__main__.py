@@ -141,7 +141,7 @@ def _check_proof(options: argparse.Namespace) -> int:
         return EXIT_IMPOSSIBLE
     except AuditError as error:
         failed = {"verified": False, "error": type(error).__name__, "detail": str(error)}
-        sys.stdout.write(json.dumps(failed) + "\n" if options.json else f"verified     NO: {error}\n")
+        sys.stdout.write(json.dumps(failed) + "\n" if options.json else f"proof        DOES NOT HOLD: {error}\n")
         return EXIT_FAILED
     sys.stdout.write(json.dumps(proven.to_json()) + "\n" if options.json else _proof_text(proven))
     return EXIT_OK
@@ -184,7 +184,7 @@ def _proof_text(proven: ProvenReceipt) -> str:
         f"ledger       {proven.checkpoint.origin}",
         f"entry        {proven.index} of {proven.checkpoint.size}",
         f"directory    version {proven.directory_version}",
-        "verified     yes",
+        "proof        holds",
     ]
     return "".join(f"{line}\n" for line in lines)
 

@@ -151,8 +151,7 @@ def reconcile(views: Sequence[LedgerView], judge: SignatureJudge = unchecked) ->
         if at_provider is not None and at_merchant is not None:
             results.append(_PairComparison(provider, merchant, at_provider, at_merchant, judge).run())
         else:
-            held = [view for view in (at_provider, at_merchant) if view is not None] or list(views)
-            count = sum(len(view.receipts.get((provider, merchant), {})) for view in held)
+            count = sum(len(view.receipts.get((provider, merchant), {})) for view in views)
             uncompared.append((provider, merchant, count))
     return Reconciliation(tuple(results), tuple(uncompared))
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Final
 
+from audit.discrepancy import DiscrepancyKind
 from audit.errors import Damage
 from parties.cli.output import in_chinese
 from sandbox.contract_states import ContractAction, ContractState
@@ -47,6 +48,10 @@ WORDS: Final[Mapping[Enum, str]] = {
     ColumnType.CATEGORY: "类别",
     Severity.REFUSES: "拒绝启动",
     Severity.WARNS: "警告",
+    DiscrepancyKind.MISSING: "缺失",
+    DiscrepancyKind.ALTERED: "内容不一致",
+    DiscrepancyKind.DUPLICATED: "重复",
+    DiscrepancyKind.DIFFERENTLY_PRICED: "价格不一致",
 }
 
 VIOLATIONS: Final[Mapping[ViolationKind, str]] = {

@@ -23,6 +23,7 @@ from audit.names import KeyPurpose
 from audit.reconcile import Reconciliation, judge_by, reconcile, unchecked
 from audit.tariff import format_micro
 from audit.verify import LEDGER_FILE
+from parties.cli.chinese import word
 from parties.cli.exit_codes import VERIFICATION_FAILED
 from parties.cli.output import HomeOption, JsonOption, PassphraseOption, emit_json, emit_table, open_home, say, talk
 from parties.errors import UsageError
@@ -181,7 +182,7 @@ def _row(finding: Finding) -> list[str]:
     return [
         finding.provider,
         finding.merchant,
-        finding.kind.value,
+        word(finding.kind),
         finding.ledger,
         finding.call[:SHOWN],
         _shown(finding.at_provider),

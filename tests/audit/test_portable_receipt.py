@@ -190,6 +190,9 @@ def test_another_entry_of_the_ledger_is_no_receipt(provider: PortableReceipt) ->
         check(replace(provider, outcome=provider.acknowledgement))
     with pytest.raises(MalformedError, match="no ACK"):
         check(replace(provider, acknowledgement=provider.outcome))
+    foreign = encode_entry(replace(ack(Side.PROVIDER, number=3), party="north"))
+    with pytest.raises(MalformedError, match="no ACK of the same ledger"):
+        check(replace(provider, acknowledgement=replace(provider.acknowledgement, data=foreign)))
 
 
 def test_the_acknowledgement_of_another_receipt_is_refused(tmp_path: Path, provider: PortableReceipt) -> None:
@@ -348,7 +351,9 @@ def test_the_stranger_needs_the_file_and_the_regulators_key(
     code, told = run(capsys, file, *key)
     assert (code, told["verified"], told["receipt_id"], told["index"]) == (0, True, RECEIPT, provider.outcome.index)
     assert main(["check-proof", str(file), *key]) == 0
-    assert "signed by both" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "signed by both" in text
+    assert "proof        holds" in text
     later.write_bytes(sign_directory(directory(version=9), signing_key("watch")).encode())
     assert run(capsys, file, "--directory", later, *key)[1]["directory_version"] == 9
 
@@ -361,7 +366,7 @@ def test_the_stranger_needs_the_file_and_the_regulators_key(
     file.write_bytes(provider.encode()[:-1])
     assert run(capsys, file, *key)[0] == 5
     assert main(["check-proof", str(file), *key]) == 5
-    assert "verified     NO" in capsys.readouterr().out
+    assert "DOES NOT HOLD" in capsys.readouterr().out
     for arguments in (
         [file],
         [file, "--regulator-vkey", "no key"],

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from audit.directory import Directory, KeyRecord, KeyStatus
-from audit.entry import Aborted, Entry, Side
+from audit.entry import Aborted, DiscrepancyFound, Entry, Side
+from audit.envelope import Envelope, PayloadType, seal
 from audit.errors import Damage
 from audit.ledger import Draft, Ledger, LedgerIdentity
 from audit.names import KeyPurpose, Role
@@ -19,7 +20,7 @@ from tests.audit.ledgers import (
     make_with_receipts,
     open_ledger,
 )
-from tests.audit.samples import AT_MS, ack, directory, outcome, party_record, signing_key
+from tests.audit.samples import AT_MS, ack, directory, discrepancy, outcome, party_record, signing_key
 
 
 @pytest.fixture
@@ -129,3 +130,31 @@ def test_a_merchants_ledger_needs_both_signatures(path: Path) -> None:
                               reason="deadline", released=True))
             )  # fmt: skip
         assert verify_database(path, directory=directory()).damage is expected
+
+
+def discrepancy_by(party: str, signer: str) -> Envelope:
+    return replace(discrepancy(), found_by=party).sign(signing_key(signer))
+
+
+@pytest.mark.parametrize(
+    ("signed", "damage", "without_directory"),
+    [
+        (discrepancy_by("east", "east"), None, None),
+        (discrepancy_by("east", "north"), Damage.BAD_SIGNATURE, None),
+        (discrepancy_by("watch", "watch"), Damage.ALTERED, Damage.ALTERED),
+        (
+            seal(PayloadType.DISCREPANCY.header(), PayloadType.DISCREPANCY, signing_key("east")),
+            Damage.ALTERED,
+            Damage.ALTERED,
+        ),
+    ],
+)
+def test_a_discrepancy_is_its_ledgers_owners_own(
+    path: Path, signed: Envelope, damage: Damage | None, without_directory: Damage | None
+) -> None:
+    with open_ledger(path) as ledger:
+        ledger.append(
+            Draft(DiscrepancyFound(party="east", at_ms=AT_MS, discrepancy_id=signed.digest, discrepancy=signed))
+        )
+    assert verify_database(path, directory=directory()).damage is damage
+    assert verify_database(path).damage is without_directory

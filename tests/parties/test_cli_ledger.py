@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from audit.checkpoint import Checkpoint, Note
 from audit.discrepancy import DiscrepancyKind, SignatureState, read_discrepancy
 from audit.entry import Ack, DiscrepancyFound, Entry, Outcome, Side, decode_entry
 from audit.envelope import PayloadType, seal
@@ -173,6 +174,11 @@ def test_an_entry_left_out_is_found_by_reconciliation_and_recorded_once(trade: T
     assert statement.finding.at_merchant is not None
     assert statement.finding.at_merchant.signatures is SignatureState.VERIFIED
     assert statement.provider_head.origin == trade.east.origin
+    reader = open_reader(trade.east.ledger_path)
+    note = reader.latest_checkpoint()
+    reader.close()
+    assert note is not None
+    assert Checkpoint.from_body(Note.decode(note).text).root.hex() == statement.provider_head.root
     assert (statement.provider_head.size, statement.merchant_head.size) == (5, 7)
     assert unseen("verify", trade.watch.path)[0] == 0
 

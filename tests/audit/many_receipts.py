@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from audit.entry import Outcome, Side, encode_entry
+from audit.entry import Side, encode_entry
 from audit.ledger import Ledger, LedgerIdentity
 from audit.names import KeyPurpose, Role
 from audit.receipt import ReceiptPayload
@@ -35,27 +35,27 @@ class Writer:
     """Writes call after call by template, as the ledger of one side."""
 
     def __init__(self, side: Side) -> None:
-        sample = outcome(side)
-        assert isinstance(sample, Outcome)
-        self._template = payload(0)
-        self._payload = _text(self._template)
-        whole = encode_entry(sample).decode().replace(sample.receipt_id, "{id}").replace(sample.call, "{call}")
-        self._outcome = whole.replace(base64.b64encode(sample.receipt.payload).decode(), "{payload}")
-        acknowledged = ack(side)
+        sample, acknowledged = outcome(side), ack(side)
+        whole = encode_entry(sample).decode()
+        encoded = base64.b64encode(sample.receipt.payload).decode()
+        self._outcome = _parts(whole, id=sample.receipt_id, call=sample.call, payload=encoded)
         text = encode_entry(acknowledged).decode()
-        self._ack = text.replace(acknowledged.receipt_id, "{id}").replace(acknowledged.call, "{call}")
+        self._ack = _parts(text, id=acknowledged.receipt_id, call=acknowledged.call)
+        first = payload(0)
+        clock = f'"provider_clock_ms":{first.provider_clock_ms}'
+        self._payload = _parts(_text(first), call=first.call, response=first.response, clock=clock)
 
     def call(self, number: int) -> tuple[bytes, bytes]:
         """OUTCOME and ACK of a call."""
-        return self.entries(self._signed(number), hashlib.sha256(b"call %d" % number).hexdigest())
+        call = hashlib.sha256(b"call %d" % number).hexdigest()
+        response = hashlib.sha256(b"response %d" % number).hexdigest()
+        clock = f'"provider_clock_ms":{AT_MS + number * SPREAD_MS}'
+        return self.entries(_fill(self._payload, {"call": call, "response": response, "clock": clock}), call)
 
     def entries(self, signed: bytes, call: str) -> tuple[bytes, bytes]:
         """OUTCOME and ACK of a receipt payload."""
-        identifier = hashlib.sha256(signed).hexdigest()
-        whole = self._outcome.replace("{payload}", base64.b64encode(signed).decode())
-        return tuple(  # type: ignore[return-value]
-            text.replace("{id}", identifier).replace("{call}", call).encode() for text in (whole, self._ack)
-        )
+        values = {"id": hashlib.sha256(signed).hexdigest(), "call": call, "payload": base64.b64encode(signed).decode()}
+        return _fill(self._outcome, values), _fill(self._ack, values)
 
     def changed(self, number: int, **changes: object) -> tuple[bytes, bytes]:
         """OUTCOME and ACK of a call whose receipt says something else; the entry agrees with it."""
@@ -64,12 +64,6 @@ class Writer:
         fields = json.loads(first)
         fields |= {"units": made.units.to_json(), "price_micro": str(made.price_micro)}
         return json.dumps(fields, separators=(",", ":"), sort_keys=True).encode(), second
-
-    def _signed(self, number: int) -> bytes:
-        text = self._payload.replace(self._template.call, hashlib.sha256(b"call %d" % number).hexdigest())
-        text = text.replace(self._template.response, hashlib.sha256(b"response %d" % number).hexdigest())
-        clock = f'"provider_clock_ms":{self._template.provider_clock_ms}'
-        return text.replace(clock, f'"provider_clock_ms":{AT_MS + number * SPREAD_MS}').encode()
 
 
 def write_ledger(path: Path, party: str, entries: Iterable[bytes]) -> None:
@@ -101,3 +95,15 @@ def _add(store: SqliteStore, size: int, chunk: list[bytes]) -> int:
 
 def _text(made: ReceiptPayload) -> str:
     return json.dumps(made.to_body(), separators=(",", ":"), sort_keys=True)
+
+
+def _parts(text: str, **marked: str) -> list[str]:
+    """The text cut up: every second part is the name of what stood there."""
+    for name, value in marked.items():
+        assert text.count(value) == 1
+        text = text.replace(value, f"\0{name}\0")
+    return text.split("\0")
+
+
+def _fill(parts: list[str], values: dict[str, str]) -> bytes:
+    return "".join([values[part] if place % 2 else part for place, part in enumerate(parts)]).encode()

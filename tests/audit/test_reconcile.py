@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from audit import ledger_view
 from audit.directory import Directory
 from audit.discrepancy import DiscrepancyKind, SignatureState, Standing
-from audit.entry import Entry, Side, encode_entry
+from audit.entry import Entry, Side, Units, encode_entry
 from audit.errors import AuditError, MalformedError, VerificationFailedError
 from audit.ledger import open_reader
 from audit.ledger_view import LedgerView, read_view
@@ -195,6 +195,14 @@ def test_the_patterns_and_the_strict_decoder_see_the_same_receipt() -> None:
         fast = read_view(party, [data])
         (seen,) = fast.receipts["east", "shop"].values()
         assert ledger_view._seen_strictly(0, data) == ledger_view._seen_fast(0, data) == seen
+
+
+def test_numbers_that_the_patterns_do_not_take_are_read_all_the_same() -> None:
+    large = Units(1, 2**53 - 1, 0, 2**63 - 1)
+    data = encode_entry(outcome(Side.PROVIDER, units=large, price_micro=2**63 - 1))
+    assert ledger_view._seen_fast(0, data) is None
+    (seen,) = read_view("east", [data]).receipts["east", "shop"].values()
+    assert (seen.units, seen.price_micro, seen.contradiction) == ((1, 2**53 - 1, 0, 2**63 - 1), 2**63 - 1, None)
 
 
 def test_entries_of_other_kinds_change_nothing() -> None:

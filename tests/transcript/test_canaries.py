@@ -115,4 +115,7 @@ def test_a_leaking_column_is_found_in_four_byte_numbers(form: str) -> None:
 
 
 def test_random_bytes_hold_no_canary() -> None:
-    assert not Search(canaries_of(people())).occurrences(os.urandom(1_000_000))
+    """Records of the size that travels: in a megabyte at once, three of the shortest patterns do occur by chance."""
+    search = Search(canaries_of(people()))
+    for _ in range(50):
+        assert not search.occurrences(os.urandom(10_000))

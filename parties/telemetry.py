@@ -51,7 +51,7 @@ def make_logger(settings: TelemetrySection, party: str, stream: TextIO | None = 
         structlog.WriteLogger(cast("TextIO", _Forgiving(out))),
         processors=[
             structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.TimeStamper(fmt="%Y-%m-%dT%H:%M:%S.%fZ", utc=True),
             structlog.processors.StackInfoRenderer(),
             *([structlog.processors.format_exc_info] if as_json else []),
             renderer,

@@ -1,3 +1,4 @@
+import datetime
 import json
 import logging
 import urllib.request
@@ -96,3 +97,18 @@ def test_two_servers_metrics_do_not_mix_and_are_served_on_the_loopback() -> None
     assert 'unseen_rpc_total{code="OK",method="/s/M"} 1.0' in text
     assert "unseen_tls_handshakes_refused_total 0.0" in text
     assert two.registry.get_sample_value("unseen_rpc_total", {"method": "/s/M", "code": "OK"}) is None
+
+
+def test_a_whole_second_is_written_as_long_as_any_other_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ISO form leaves a zero fraction out: two logs then differ in length for no reason that a reader could tell."""
+
+    class WholeSecond(datetime.datetime):
+        @classmethod
+        def now(cls, tz: datetime.tzinfo | None = None) -> "WholeSecond":
+            return cls(2026, 1, 1, tzinfo=tz)
+
+    stream = StringIO()
+    logger = make_logger(TelemetrySection(log="json"), "north", stream)
+    monkeypatch.setattr(datetime, "datetime", WholeSecond)
+    logger.info("something")
+    assert json.loads(stream.getvalue())["timestamp"] == "2026-01-01T00:00:00.000000Z"

@@ -23,9 +23,10 @@ from unseen.v1 import (
     ledger_pb2,
 )
 
-from audit.entry import Ack, ContractTransition
+from audit.entry import Ack, ContractTransition, Enrolled
 from audit.envelope import Envelope
 from audit.keys import SigningKey
+from parties.enrol import read_bundle
 from sandbox.contract_actions import ActionStatement
 from sandbox.contract_states import ContractAction
 from tests.parties.federation import DOMAIN, Terms
@@ -184,11 +185,39 @@ def test_an_enrolment_that_is_not_the_regulators_own_is_denied(town: Town) -> No
     assert (refused.code, refused.reason) == (grpc.StatusCode.PERMISSION_DENIED, "WRONG_ROLE")
 
 
+def test_a_forged_or_spoiled_enrolment_is_refused_even_from_the_regulators_own_officials(town: Town) -> None:
+    """What an official was handed: a request signed by another key, cut short, or too large to be one."""
+    request = Envelope.decode(town.home(MERCHANT).request_path.read_bytes())
+    forged = replace(request, signatures=()).sign(SAME_NAMED_KEY)
+    attempts = {
+        grpc.StatusCode.UNAUTHENTICATED: [forged.encode()],
+        grpc.StatusCode.INVALID_ARGUMENT: [request.encode()[:-20], b""],
+        grpc.StatusCode.RESOURCE_EXHAUSTED: [b"x" * (1 << 20)],
+    }
+    before = len(town.entries(REGULATOR, Enrolled))
+    stub = directory_pb2_grpc.DirectoryServiceStub(town.channel(REGULATOR, REGULATOR).channel)
+    for code, envelopes in attempts.items():
+        for envelope in envelopes:
+            asked = directory_pb2.EnrolRequest(envelope=envelope)
+            assert refusal(lambda asked=asked: stub.Enrol(asked, timeout=SECONDS)).code == code
+    assert len(town.entries(REGULATOR, Enrolled)) == before
+
+
 # -- replayed ---------------------------------------------------------------------------------------------------------
 
 
 def books(town: Town) -> dict[str, Any]:
     return {party: (town.calls(party), len(town.entries(party, ContractTransition))) for party in BUREAUS}
+
+
+def test_an_enrolment_signed_again_brings_the_same_certificate_and_no_second_party(town: Town) -> None:
+    envelope = town.home(MERCHANT).request_path.read_bytes()
+    before = len(town.entries(REGULATOR, Enrolled))
+    stub = directory_pb2_grpc.DirectoryServiceStub(town.channel(REGULATOR, REGULATOR).channel)
+    again = stub.Enrol(directory_pb2.EnrolRequest(envelope=envelope), timeout=SECONDS).bundle
+    bundle, _ = read_bundle(again)
+    assert "".join(bundle.certificate).encode() == town.home(MERCHANT).certificate_path.read_bytes()
+    assert len(town.entries(REGULATOR, Enrolled)) == before
 
 
 def test_a_contract_laid_before_a_party_again_and_put_in_force_again_changes_nothing(town: Town) -> None:

@@ -14,6 +14,7 @@ from audit.entry_kinds import (
     Seal,
     Side,
 )
+from audit.entry_logs import LogKeyChanged, LogRefused, Misbehaviour, WitnessOverride
 from audit.errors import LimitExceededError, MalformedError
 from audit.hashes import HashAlgorithm
 from audit.names import PARTY_PATTERN, Role
@@ -33,11 +34,15 @@ __all__ = [
     "EntryKind",
     "Genesis",
     "Intent",
+    "LogKeyChanged",
+    "LogRefused",
+    "Misbehaviour",
     "Outcome",
     "Role",
     "Seal",
     "Side",
     "Units",
+    "WitnessOverride",
     "decode_entry",
     "encode_entry",
     "kind_of",
@@ -57,6 +62,9 @@ Entry: TypeAlias = (
     | Denied
     | Aborted
     | DiscrepancyFound
+    | LogKeyChanged
+    | LogRefused
+    | WitnessOverride
 )
 
 _TYPES: Final[dict[EntryKind, type[Entry]]] = {
@@ -71,6 +79,9 @@ _TYPES: Final[dict[EntryKind, type[Entry]]] = {
     EntryKind.DENIED: Denied,
     EntryKind.ABORTED: Aborted,
     EntryKind.DISCREPANCY: DiscrepancyFound,
+    EntryKind.LOG_KEY: LogKeyChanged,
+    EntryKind.LOG_REFUSED: LogRefused,
+    EntryKind.WITNESS_OVERRIDE: WitnessOverride,
 }
 _KINDS: Final = {entry_type: kind for kind, entry_type in _TYPES.items()}
 

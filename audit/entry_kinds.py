@@ -36,6 +36,9 @@ class EntryKind(Enum):
     DENIED = "denied"
     ABORTED = "aborted"
     DISCREPANCY = "discrepancy"
+    LOG_KEY = "log-key"
+    LOG_REFUSED = "log-refused"
+    WITNESS_OVERRIDE = "witness-override"
 
 
 class Side(Enum):

@@ -93,6 +93,38 @@ class LedgerFullError(LedgerError):
     """The sequencer's queue is full; try again later."""
 
 
+class SigningHeldError(LedgerUnavailableError):
+    """The ledger signs and records nothing until its witnesses' sizes are known."""
+
+
+class QuorumMissingError(AuditError):
+    """A checkpoint carries too few of the cosignatures that the policy asks for."""
+
+
+class Refusal(Enum):
+    """Why a witness does not cosign; the value is the HTTP status of c2sp.org/tlog-witness."""
+
+    MALFORMED = 400
+    UNTRUSTED_KEY = 403
+    UNKNOWN_LOG = 404
+    CONFLICT = 409
+    BAD_PROOF = 422
+
+
+class WitnessRefusedError(AuditError):
+    """A witness does not cosign a checkpoint.
+
+    Attributes:
+        refusal: why.
+        size: of the latest checkpoint that it cosigned for the log, where `refusal` is CONFLICT; else None.
+    """
+
+    def __init__(self, refusal: Refusal, detail: str, size: int | None = None) -> None:
+        super().__init__(detail)
+        self.refusal = refusal
+        self.size = size
+
+
 class VerificationFailedError(AuditError):
     """Verification was carried out and found damage.
 

@@ -158,6 +158,7 @@ DENIALS: Final[Mapping[DenialReason, grpc.StatusCode]] = {
     **dict.fromkeys(_INVALID_ARGUMENT, grpc.StatusCode.INVALID_ARGUMENT),
     **dict.fromkeys(_RESOURCE_EXHAUSTED, grpc.StatusCode.RESOURCE_EXHAUSTED),
     DenialReason.LEDGER_UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
+    DenialReason.WITNESSES_UNHEARD: grpc.StatusCode.UNAVAILABLE,
 }
 """Every denial reason's gRPC code; what is not listed by name above is PERMISSION_DENIED."""
 _BAD_NUMBERS: Final = frozenset({DenialReason.BAD_CIPHERTEXT, DenialReason.BAD_MODULUS})

@@ -23,10 +23,14 @@ from audit.entry import (
     Entry,
     Genesis,
     Intent,
+    LogKeyChanged,
+    LogRefused,
+    Misbehaviour,
     Outcome,
     Seal,
     Side,
     Units,
+    WitnessOverride,
 )
 from audit.envelope import Envelope, PayloadType, Signature, seal
 from audit.keys import SigningKey
@@ -300,4 +304,24 @@ def entries() -> dict[str, Entry]:
         ),
         "entry_aborted": aborted("east", Side.PROVIDER),
         "entry_discrepancy": discrepancy_found(),
+        "entry_log_key": LogKeyChanged(
+            party="east",
+            at_ms=AT_MS,
+            old=log_key.vkey(),
+            new=signing_key("east", KeyPurpose.LOG, 1).verifying_key.vkey(),
+            version=4,
+        ),
+        "entry_log_refused": LogRefused(
+            party="watch",
+            at_ms=AT_MS,
+            subject="east",
+            origin=log_key.name,
+            misbehaviour=Misbehaviour.FORKED,
+            held_size=100,
+            held_root=digest("held root"),
+            offered_size=120,
+            offered_root=digest("offered root"),
+            evidence=digest("evidence"),
+        ),
+        "entry_witness_override": WitnessOverride(party="east", at_ms=AT_MS, size=100, reason=digest("reason")),
     }

@@ -1,8 +1,8 @@
 """Published notes, checkpoints and cosignatures, as others wrote them: read, kept byte for byte, and verified.
 
-Sources: c2sp.org/signed-note (the opening example), c2sp.org/tlog-cosignature (the opening example), and a
-checkpoint of the public certificate log Arche2025h1 as it stood in May 2026, with the cosignatures of four independently run public
-witnesses; their vkeys are those that the witnesses' operators publish. None of it was made by this project.
+Sources: c2sp.org/signed-note (the opening example), c2sp.org/tlog-cosignature (the opening example), and a checkpoint
+of the public certificate log Arche2025h1 as it stood in May 2026, with the cosignatures of four independently run
+public witnesses, whose vkeys are those that their operators publish. None of it was made by this project.
 """
 
 import base64

@@ -125,6 +125,29 @@ class ComputeSection:
     unsafe_minimum_modulus_bits: Annotated[int, Field(ge=256, le=8192)] = 2048
 
 
+@dataclass(frozen=True, slots=True)
+class WitnessSection:
+    """`[witness]`: who cosigns this party's log, how long it goes on unheard, and where it serves as a witness itself.
+
+    Attributes:
+        policy: a file of c2sp.org/tlog-policy, relative to the home; default `witness.policy` where there is one, else
+            the regulator's cosignature is needed (at the regulator itself: none).
+        max_silence_ms: calls are refused when the last checkpoint with the policy's cosignatures is older; default
+            1 hour, from 1 second to 7 days.
+        interval_ms: how often new entries are looked for, and cosigned; default 1 second.
+        ask_timeout_ms: how long one witness may take for one answer; default 3 seconds.
+        http: a HOST:PORT on which c2sp.org/tlog-witness is served over HTTPS, or empty (default).
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
+    policy: str = ""
+    max_silence_ms: Annotated[int, Field(ge=1_000, le=604_800_000)] = 3_600_000
+    interval_ms: Annotated[int, Field(ge=50, le=600_000)] = 1_000
+    ask_timeout_ms: Annotated[int, Field(ge=100, le=60_000)] = 3_000
+    http: str = ""
+
+
 class PartyConfig(BaseSettings):
     """The settings of one party, frozen. `load_config` makes it."""
 
@@ -138,6 +161,7 @@ class PartyConfig(BaseSettings):
     limits: Limits = Limits()
     telemetry: TelemetrySection = TelemetrySection()
     compute: ComputeSection = ComputeSection()
+    witness: WitnessSection = WitnessSection()
 
 
 Overrides = Mapping[str, Mapping[str, str | int | bool]]
@@ -244,6 +268,7 @@ def _check_values(config: PartyConfig, path: Path, text: str) -> None:
         ("network", "listen"): config.network.listen,
         ("regulator", "endpoint"): config.regulator.endpoint,
         ("telemetry", "metrics"): config.telemetry.metrics,
+        ("witness", "http"): config.witness.http,
     }
     for (section, key), address in addresses.items():
         try:

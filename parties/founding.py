@@ -65,6 +65,11 @@ vkey = {vkey_toml}
 # workers = 0            # processes for encryption; 0: one for each core, -1: none
 # paillier_bits = 3072   # of the key that a merchant makes on first use
 
+# [witness]
+# policy = "witness.policy"   # who must cosign this party's log (c2sp.org/tlog-policy); default: the regulator
+# max_silence_ms = 3600000    # calls are refused when the last cosigned checkpoint is older
+# http = "0.0.0.0:7444"       # serve as a witness over HTTPS too (c2sp.org/tlog-witness)
+
 [telemetry]
 # log = "auto"           # auto, console or json; always on stderr
 # level = "info"         # debug, info, warning or error

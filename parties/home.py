@@ -7,6 +7,10 @@ directory.dsse           the regulator-signed party directory
 enrolment-request.json   what `unseen init` asked the regulator for
 catalog/                 a provider's declarations
 ledger.db, vault.db      what is remembered, public and private
+witness.db               what this party cosigned of others' logs, and the evidence of what it refused
+replicas/                at the regulator: every other party's entries, a ledger each
+witness.policy           who must cosign this party's log, where that is not the regulator alone
+restored.json            only between `unseen restore` and the first start that has caught up with the witnesses
 """
 
 import contextlib
@@ -141,6 +145,26 @@ class Home:
     def vault_path(self) -> Path:
         """The vault's database."""
         return self.path / "vault.db"
+
+    @property
+    def witness_path(self) -> Path:
+        """The database of what this party cosigned of others' logs."""
+        return self.path / "witness.db"
+
+    @property
+    def replicas(self) -> Path:
+        """The regulator's copies of the parties' ledgers, a folder each."""
+        return self.path / "replicas"
+
+    @property
+    def policy_path(self) -> Path:
+        """Which witnesses must cosign this party's log (c2sp.org/tlog-policy); the file may be missing."""
+        return self.path / (self.config.witness.policy or "witness.policy")
+
+    @property
+    def restored_path(self) -> Path:
+        """Says that the ledger came out of a backup and has not caught up with its witnesses yet."""
+        return self.path / "restored.json"
 
     @property
     def catalog(self) -> Path:

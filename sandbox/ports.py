@@ -36,6 +36,7 @@ __all__ = [
     "Progress",
     "PublicKeyBytes",
     "SignedBytes",
+    "WitnessWatch",
 ]
 
 
@@ -52,6 +53,14 @@ class Progress(Protocol):
 
     def advance(self, stage: str, done: int, total: int) -> None:
         """Say that `done` of `total` steps of `stage` are finished (0 <= done <= total)."""
+        ...
+
+
+class WitnessWatch(Protocol):
+    """Whether this party's witnesses know its ledger, so that it cannot be replaced by another unseen."""
+
+    def verify_heard(self) -> None:
+        """Raise `DeniedError(WITNESSES_UNHEARD)` while they have not been heard for too long."""
         ...
 
 

@@ -58,6 +58,14 @@ class EnrolmentError(PartyError):
     """An enrolment request or bundle is refused."""
 
 
+class BackupError(PartyError):
+    """A backup cannot be made or restored; nothing is left half done."""
+
+
+class BadBackupError(BackupError):
+    """The archive is not one that `unseen backup` wrote, or is not as it was written."""
+
+
 class NotFoundError(PartyError):
     """No such contract, dataset, party or file."""
 

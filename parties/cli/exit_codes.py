@@ -34,6 +34,7 @@ TABLE: Final[Mapping[type[Exception], int]] = {
     audit.VerificationFailedError: VERIFICATION_FAILED,
     audit.VerificationImpossibleError: VERIFICATION_IMPOSSIBLE,
     parties.PartyError: ERROR,
+    parties.BadBackupError: VERIFICATION_FAILED,
     parties.ConfigError: USAGE,
     parties.EnrolmentError: DENIED,
     parties.HomeError: USAGE,

@@ -14,6 +14,7 @@ from audit.canonical import Fields, JsonObject
 from audit.envelope import Envelope, PayloadType, seal
 from audit.errors import (
     BadSignatureError,
+    DirectoryConflictError,
     MalformedError,
     StaleDirectoryError,
     UnknownKeyError,
@@ -42,6 +43,7 @@ __all__ = [
     "Role",
     "sign_directory",
     "verify_directory",
+    "verify_successor",
 ]
 
 MAX_DIRECTORY_BYTES: Final = 4 << 20
@@ -50,6 +52,8 @@ MAX_TRUST_ANCHORS: Final = 32
 MAX_REVOKED_CERTIFICATES: Final = 16384
 _MAX_PEM: Final = 16384
 _PEM: Final = re.compile(r"-----BEGIN CERTIFICATE-----\n([A-Za-z0-9+/=]{1,64}\n)+-----END CERTIFICATE-----\n")
+_STATUS_ORDER: Final = (KeyStatus.ACTIVE, KeyStatus.RETIRED, KeyStatus.REVOKED)
+"""A key's status moves this way only."""
 _FINGERPRINT: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -200,6 +204,42 @@ def verify_directory(data: bytes, regulator_key: VerifyingKey, *, now_ms: int, m
             " fetch the regulator's current one"
         )
     return directory
+
+
+def verify_successor(old: Directory, new: Directory) -> None:
+    """Hold a newer directory against the one accepted before: what was said for good stays said.
+
+    Blocks, for whoever has the regulator's key, a revoked key or certificate that counts again, a retired key that
+    signs again, a key or a name that passes to another, and a party that vanishes so as to come back as another.
+
+    Raises:
+        StaleDirectoryError: it is of no higher version.
+        DirectoryConflictError: it takes something back; the message names the party.
+    """
+    if new.version <= old.version:
+        raise StaleDirectoryError(f"directory version {new.version} does not follow {old.version}")
+    if (new.domain, new.regulator) != (old.domain, old.regulator):
+        raise DirectoryConflictError(f"the directory passes from {old.regulator} of {old.domain} to {new.regulator}")
+    later = {party.name: party for party in new.parties}
+    for party in old.parties:
+        _check_successor(party, later.get(party.name))
+    if not set(old.revoked_certificates) <= set(new.revoked_certificates):
+        raise DirectoryConflictError("the directory believes a revoked certificate again")
+
+
+def _check_successor(old: PartyRecord, new: PartyRecord | None) -> None:
+    if new is None or (new.role, new.legal_entity) != (old.role, old.legal_entity):
+        raise DirectoryConflictError(f"{old.name} is no longer the {old.role.value} that it was enrolled as")
+    later = {record.key: record for record in new.keys}
+    for record in old.keys:
+        follower = later.get(record.key)
+        if follower is None or (follower.purpose, follower.since_ms) != (record.purpose, record.since_ms):
+            raise DirectoryConflictError(f"{record.key.keyid} is no longer {old.name}'s key as it was recorded")
+        if _STATUS_ORDER.index(follower.status) < _STATUS_ORDER.index(record.status):
+            raise DirectoryConflictError(f"{record.key.keyid} was {record.status.value} and counts again")
+        # An earlier revocation voids more of what the key signed, a later one would make good what it forged.
+        if record.status is KeyStatus.REVOKED and (follower.until_ms or 0) > (record.until_ms or 0):
+            raise DirectoryConflictError(f"{record.key.keyid} was revoked, and now from a later moment on")
 
 
 def _check_signer(directory: Directory, key: VerifyingKey) -> None:

@@ -28,6 +28,8 @@ class PayloadType(StrEnum):
     DIRECTORY = "application/vnd.unseen.directory.v1+json"
     ENROLMENT = "application/vnd.unseen.enrolment.v1+json"
     ENROLMENT_BUNDLE = "application/vnd.unseen.enrolment_bundle.v1+json"
+    KEY_ROTATION = "application/vnd.unseen.key_rotation.v1+json"
+    CERTIFICATE_RENEWAL = "application/vnd.unseen.certificate_renewal.v1+json"
     DATASET = "application/vnd.unseen.dataset.v1+json"
     CONTRACT = "application/vnd.unseen.contract.v1+json"
     CONTRACT_ACTION = "application/vnd.unseen.contract_action.v1+json"

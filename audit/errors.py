@@ -61,6 +61,10 @@ class StaleDirectoryError(AuditError):
     """A directory that is expired, or older than one already accepted."""
 
 
+class DirectoryConflictError(AuditError):
+    """A directory that takes back what an earlier one said for good: a revocation, whose a key is, who a party is."""
+
+
 class CommitmentMismatchError(AuditError):
     """An opened value is not the one that was committed; the message names the field."""
 

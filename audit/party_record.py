@@ -5,7 +5,8 @@ Rotation and revocation are here: a key record has a status and the times betwee
 
 import re
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
 
@@ -50,6 +51,10 @@ class KeyRecord:
             raise MalformedError(f"{self.key.keyid}: an active key has no until_ms; a retired or revoked one has")
         if self.until_ms is not None and self.until_ms < self.since_ms:
             raise MalformedError(f"{self.key.keyid}: until_ms lies before since_ms")
+
+    def ended(self, status: KeyStatus, at_ms: int) -> "KeyRecord":
+        """This record with its key retired or revoked at `at_ms` (or, by a clock set back, when it began to serve)."""
+        return replace(self, status=status, until_ms=max(at_ms, self.since_ms))
 
     def to_json(self) -> JsonObject:
         """As in the directory's body."""
@@ -131,6 +136,50 @@ class PartyRecord:
                     raise RevokedKeyError(f"{keyid} was revoked by the regulator")
                 return record.key
         raise UnknownKeyError(f"{keyid!r:.300} is no key of {self.name} in the directory")
+
+    def signer_at(self, keyids: Collection[str], purpose: KeyPurpose, at_ms: int) -> VerifyingKey:
+        """The key of that purpose, out of those that signed something, that served at `at_ms`.
+
+        The active key whatever the time, or one that was retired no earlier: what was signed before a rotation may
+        arrive after it. A revoked key never counts.
+
+        Raises:
+            RevokedKeyError, UnknownKeyError: none of them does.
+        """
+        records = [item for item in self.keys if item.purpose is purpose and item.key.keyid in keyids]
+        for record in sorted(records, key=_until):  # the active one first
+            if record.status is KeyStatus.ACTIVE or (record.status is KeyStatus.RETIRED and at_ms <= _until(record)):
+                return record.key
+        for record in records:
+            self.verifying_key(record.key.keyid)
+        raise UnknownKeyError(f"none of the {purpose.value} keys that {self.name} had then has signed")
+
+    def rotated(self, keys: Mapping[KeyPurpose, VerifyingKey], at_ms: int) -> "PartyRecord":
+        """This record with new active keys from `at_ms` (ms since the epoch) on, and those that they replace retired.
+
+        Raises:
+            MalformedError: more than `MAX_KEYS_PER_PARTY` keys would be listed.
+        """
+        if len(self.keys) + len(keys) > MAX_KEYS_PER_PARTY:
+            raise MalformedError(f"{self.name} has {len(self.keys)} keys on record, {MAX_KEYS_PER_PARTY} are allowed")
+        kept = tuple(
+            item.ended(KeyStatus.RETIRED, at_ms) if item.status is KeyStatus.ACTIVE and item.purpose in keys else item
+            for item in self.keys
+        )
+        added = tuple(KeyRecord(purpose, key, KeyStatus.ACTIVE, at_ms, None) for purpose, key in keys.items())
+        return replace(self, keys=(*kept, *added))
+
+    def revoked(self, keyids: Collection[str], at_ms: int) -> "PartyRecord":
+        """This record with the keys of those identifiers, active or retired, revoked at `at_ms`."""
+        return replace(
+            self,
+            keys=tuple(
+                item.ended(KeyStatus.REVOKED, at_ms)
+                if item.key.keyid in keyids and item.status is not KeyStatus.REVOKED
+                else item
+                for item in self.keys
+            ),
+        )
 
     def to_json(self) -> JsonObject:
         """As in the directory's body."""

@@ -11,16 +11,16 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from audit.canonical import Fields, Json, canonicalise, to_base64
+from audit.canonical import Fields, Json, to_base64
 from audit.directory import MAX_DIRECTORY_BYTES, Directory, KeyRecord, KeyStatus, PartyRecord, Role, verify_directory
 from audit.envelope import Envelope, PayloadType, seal
 from audit.errors import AuditError, MalformedError
-from audit.hashes import sha256
 from audit.keys import KeyPurpose, SigningKey, VerifyingKey
 from audit.names import DOMAIN_PATTERN, LEGAL_ENTITY_PATTERN, PARTY_PATTERN, key_name
 from parties.config import check_endpoint
 from parties.errors import ConfigError, EnrolmentError
 from parties.identity import Subject, certificate_from_pem, check_certificate, public_key_of_csr
+from parties.key_proofs import prove, verify_proofs
 
 MAX_REQUEST_BYTES: Final = 64 * 1024
 MAX_BUNDLE_BYTES: Final = 3 * MAX_DIRECTORY_BYTES
@@ -71,18 +71,15 @@ class EnrolmentRequest:
             "nonce": self.nonce,
         }
 
-    def _challenge(self, purpose: KeyPurpose) -> bytes:
-        return f"{_PROOF_TAG}{purpose.value}:".encode("ascii") + sha256(canonicalise(self._unproved()))
-
     def seal(self, keys: Mapping[KeyPurpose, SigningKey]) -> Envelope:
         """Return the request with a proof by each key, signed by the message key."""
-        proofs = {purpose.value: to_base64(keys[purpose].sign(self._challenge(purpose))) for purpose in KeyPurpose}
-        return seal({**self._unproved(), "proofs": proofs}, PayloadType.ENROLMENT, keys[KeyPurpose.MESSAGE])
+        announced = self._unproved()
+        proofs = prove(_PROOF_TAG, announced, keys)
+        return seal({**announced, "proofs": proofs}, PayloadType.ENROLMENT, keys[KeyPurpose.MESSAGE])
 
-    def verify_proofs(self, proofs: Mapping[KeyPurpose, bytes]) -> None:
+    def verify_proofs(self, proofs: Fields) -> None:
         """Raise `BadSignatureError` unless each announced key signed this request (blocks enrolling another's key)."""
-        for purpose in KeyPurpose:
-            self.keys[purpose].verify(self._challenge(purpose), proofs[purpose])
+        verify_proofs(_PROOF_TAG, self._unproved(), self.keys, proofs)
 
 
 def read_request(data: bytes) -> tuple[EnrolmentRequest, Envelope]:
@@ -109,8 +106,7 @@ def read_request(data: bytes) -> tuple[EnrolmentRequest, Envelope]:
         created_at_ms=fields.integer("created_at_ms"),
         nonce=fields.hex("nonce", _NONCE_BYTES),
     )
-    proved = {purpose: proofs.base64(purpose.value, max_bytes=64, nbytes=64) for purpose in KeyPurpose}
-    for part in (vkeys, proofs, fields):
+    for part in (vkeys, fields):
         part.finish()
     if request.endpoint:
         try:
@@ -118,7 +114,7 @@ def read_request(data: bytes) -> tuple[EnrolmentRequest, Envelope]:
         except ConfigError as error:
             raise MalformedError(f"enrolment: endpoint: {error}") from error
     envelope.verify(request.keys[KeyPurpose.MESSAGE])
-    request.verify_proofs(proved)
+    request.verify_proofs(proofs)
     request.tls_key()
     return request, envelope
 

@@ -66,6 +66,10 @@ class BadBackupError(BackupError):
     """The archive is not one that `unseen backup` wrote, or is not as it was written."""
 
 
+class KeyChangeError(PartyError):
+    """A rotation or revocation of keys, or the renewal of a certificate, is refused or cannot be carried out."""
+
+
 class NotFoundError(PartyError):
     """No such contract, dataset, party or file."""
 
@@ -209,6 +213,7 @@ TABLE: Final[Mapping[type[BaseException], Answer]] = {
     PartyError: _INTERNAL,
     NotFoundError: Answer(grpc.StatusCode.NOT_FOUND, "NOT_FOUND"),
     EnrolmentError: Answer(grpc.StatusCode.FAILED_PRECONDITION, "ENROLMENT_REFUSED"),
+    KeyChangeError: Answer(grpc.StatusCode.FAILED_PRECONDITION, "KEY_CHANGE_REFUSED"),
 }
 """An exception is answered by its nearest class in here; `DeniedError` by `DENIALS`."""
 
@@ -296,6 +301,7 @@ _BY_REASON: Final[Mapping[str, Callable[[str], Exception]]] = {
     "CONTRACT": sandbox.ContractError,
     "CONTRACT_STATE": sandbox.StateTransitionError,
     "ENROLMENT_REFUSED": EnrolmentError,
+    "KEY_CHANGE_REFUSED": KeyChangeError,
     "NOT_FOUND": NotFoundError,
     "STALE_DIRECTORY": audit.StaleDirectoryError,
 }

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19unseen/v1/directory.proto\x12\tunseen.v1\",\n\x13GetDirectoryRequest\x12\x15\n\rknown_version\x18\x01 \x01(\x04\"9\n\x14GetDirectoryResponse\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12\x10\n\x08\x65nvelope\x18\x02 \x01(\x0c\" \n\x0c\x45nrolRequest\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\"\x1f\n\rEnrolResponse\x12\x0e\n\x06\x62undle\x18\x01 \x01(\x0c\x32\x9f\x01\n\x10\x44irectoryService\x12O\n\x0cGetDirectory\x12\x1e.unseen.v1.GetDirectoryRequest\x1a\x1f.unseen.v1.GetDirectoryResponse\x12:\n\x05\x45nrol\x12\x17.unseen.v1.EnrolRequest\x1a\x18.unseen.v1.EnrolResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19unseen/v1/directory.proto\x12\tunseen.v1\",\n\x13GetDirectoryRequest\x12\x15\n\rknown_version\x18\x01 \x01(\x04\"9\n\x14GetDirectoryResponse\x12\x0f\n\x07version\x18\x01 \x01(\x04\x12\x10\n\x08\x65nvelope\x18\x02 \x01(\x0c\" \n\x0c\x45nrolRequest\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\"\x1f\n\rEnrolResponse\x12\x0e\n\x06\x62undle\x18\x01 \x01(\x0c\">\n\x11RotateKeysRequest\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\x12\x17\n\x0freplace_revoked\x18\x02 \x01(\x08\"&\n\x12RotateKeysResponse\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\"X\n\x11RevokeKeysRequest\x12\r\n\x05party\x18\x01 \x01(\t\x12\x0e\n\x06keyids\x18\x02 \x03(\t\x12\x14\n\x0c\x63\x65rtificates\x18\x03 \x03(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\"&\n\x12RevokeKeysResponse\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\"+\n\x17RenewCertificateRequest\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\"/\n\x18RenewCertificateResponse\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\t2\x92\x03\n\x10\x44irectoryService\x12O\n\x0cGetDirectory\x12\x1e.unseen.v1.GetDirectoryRequest\x1a\x1f.unseen.v1.GetDirectoryResponse\x12:\n\x05\x45nrol\x12\x17.unseen.v1.EnrolRequest\x1a\x18.unseen.v1.EnrolResponse\x12I\n\nRotateKeys\x12\x1c.unseen.v1.RotateKeysRequest\x1a\x1d.unseen.v1.RotateKeysResponse\x12I\n\nRevokeKeys\x12\x1c.unseen.v1.RevokeKeysRequest\x1a\x1d.unseen.v1.RevokeKeysResponse\x12[\n\x10RenewCertificate\x12\".unseen.v1.RenewCertificateRequest\x1a#.unseen.v1.RenewCertificateResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,6 +39,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ENROLREQUEST']._serialized_end=177
   _globals['_ENROLRESPONSE']._serialized_start=179
   _globals['_ENROLRESPONSE']._serialized_end=210
-  _globals['_DIRECTORYSERVICE']._serialized_start=213
-  _globals['_DIRECTORYSERVICE']._serialized_end=372
+  _globals['_ROTATEKEYSREQUEST']._serialized_start=212
+  _globals['_ROTATEKEYSREQUEST']._serialized_end=274
+  _globals['_ROTATEKEYSRESPONSE']._serialized_start=276
+  _globals['_ROTATEKEYSRESPONSE']._serialized_end=314
+  _globals['_REVOKEKEYSREQUEST']._serialized_start=316
+  _globals['_REVOKEKEYSREQUEST']._serialized_end=404
+  _globals['_REVOKEKEYSRESPONSE']._serialized_start=406
+  _globals['_REVOKEKEYSRESPONSE']._serialized_end=444
+  _globals['_RENEWCERTIFICATEREQUEST']._serialized_start=446
+  _globals['_RENEWCERTIFICATEREQUEST']._serialized_end=489
+  _globals['_RENEWCERTIFICATERESPONSE']._serialized_start=491
+  _globals['_RENEWCERTIFICATERESPONSE']._serialized_end=538
+  _globals['_DIRECTORYSERVICE']._serialized_start=541
+  _globals['_DIRECTORYSERVICE']._serialized_end=943
 # @@protoc_insertion_point(module_scope)

@@ -48,6 +48,21 @@ class DirectoryServiceStub:
                 request_serializer=unseen_dot_v1_dot_directory__pb2.EnrolRequest.SerializeToString,
                 response_deserializer=unseen_dot_v1_dot_directory__pb2.EnrolResponse.FromString,
                 _registered_method=True)
+        self.RotateKeys = channel.unary_unary(
+                '/unseen.v1.DirectoryService/RotateKeys',
+                request_serializer=unseen_dot_v1_dot_directory__pb2.RotateKeysRequest.SerializeToString,
+                response_deserializer=unseen_dot_v1_dot_directory__pb2.RotateKeysResponse.FromString,
+                _registered_method=True)
+        self.RevokeKeys = channel.unary_unary(
+                '/unseen.v1.DirectoryService/RevokeKeys',
+                request_serializer=unseen_dot_v1_dot_directory__pb2.RevokeKeysRequest.SerializeToString,
+                response_deserializer=unseen_dot_v1_dot_directory__pb2.RevokeKeysResponse.FromString,
+                _registered_method=True)
+        self.RenewCertificate = channel.unary_unary(
+                '/unseen.v1.DirectoryService/RenewCertificate',
+                request_serializer=unseen_dot_v1_dot_directory__pb2.RenewCertificateRequest.SerializeToString,
+                response_deserializer=unseen_dot_v1_dot_directory__pb2.RenewCertificateResponse.FromString,
+                _registered_method=True)
 
 
 class DirectoryServiceServicer:
@@ -71,6 +86,28 @@ class DirectoryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RotateKeys(self, request, context):
+        """RotateKeys lists a party's new keys as active and retires those that they replace. The party's own certificate may
+        call it, and the regulator's, with a request that came by file.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeKeys(self, request, context):
+        """RevokeKeys has keys and certificates believed no longer. Only the regulator's own certificate may call it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RenewCertificate(self, request, context):
+        """RenewCertificate issues a certificate for a party's new TLS key. Who may call it is as for RotateKeys.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DirectoryServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -83,6 +120,21 @@ def add_DirectoryServiceServicer_to_server(servicer, server):
                     servicer.Enrol,
                     request_deserializer=unseen_dot_v1_dot_directory__pb2.EnrolRequest.FromString,
                     response_serializer=unseen_dot_v1_dot_directory__pb2.EnrolResponse.SerializeToString,
+            ),
+            'RotateKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateKeys,
+                    request_deserializer=unseen_dot_v1_dot_directory__pb2.RotateKeysRequest.FromString,
+                    response_serializer=unseen_dot_v1_dot_directory__pb2.RotateKeysResponse.SerializeToString,
+            ),
+            'RevokeKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeKeys,
+                    request_deserializer=unseen_dot_v1_dot_directory__pb2.RevokeKeysRequest.FromString,
+                    response_serializer=unseen_dot_v1_dot_directory__pb2.RevokeKeysResponse.SerializeToString,
+            ),
+            'RenewCertificate': grpc.unary_unary_rpc_method_handler(
+                    servicer.RenewCertificate,
+                    request_deserializer=unseen_dot_v1_dot_directory__pb2.RenewCertificateRequest.FromString,
+                    response_serializer=unseen_dot_v1_dot_directory__pb2.RenewCertificateResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -143,6 +195,87 @@ class DirectoryService:
             '/unseen.v1.DirectoryService/Enrol',
             unseen_dot_v1_dot_directory__pb2.EnrolRequest.SerializeToString,
             unseen_dot_v1_dot_directory__pb2.EnrolResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/unseen.v1.DirectoryService/RotateKeys',
+            unseen_dot_v1_dot_directory__pb2.RotateKeysRequest.SerializeToString,
+            unseen_dot_v1_dot_directory__pb2.RotateKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/unseen.v1.DirectoryService/RevokeKeys',
+            unseen_dot_v1_dot_directory__pb2.RevokeKeysRequest.SerializeToString,
+            unseen_dot_v1_dot_directory__pb2.RevokeKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RenewCertificate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/unseen.v1.DirectoryService/RenewCertificate',
+            unseen_dot_v1_dot_directory__pb2.RenewCertificateRequest.SerializeToString,
+            unseen_dot_v1_dot_directory__pb2.RenewCertificateResponse.FromString,
             options,
             channel_credentials,
             insecure,

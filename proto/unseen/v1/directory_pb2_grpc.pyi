@@ -41,6 +41,14 @@ class DirectoryServiceStub:
     """GetDirectory returns the newest party directory that the regulator signed."""
     Enrol: _grpc.UnaryUnaryMultiCallable[_directory_pb2.EnrolRequest, _directory_pb2.EnrolResponse]
     """Enrol issues a certificate and a new directory version. Only the regulator's own certificate may call it."""
+    RotateKeys: _grpc.UnaryUnaryMultiCallable[_directory_pb2.RotateKeysRequest, _directory_pb2.RotateKeysResponse]
+    """RotateKeys lists a party's new keys as active and retires those that they replace. The party's own certificate may
+    call it, and the regulator's, with a request that came by file.
+    """
+    RevokeKeys: _grpc.UnaryUnaryMultiCallable[_directory_pb2.RevokeKeysRequest, _directory_pb2.RevokeKeysResponse]
+    """RevokeKeys has keys and certificates believed no longer. Only the regulator's own certificate may call it."""
+    RenewCertificate: _grpc.UnaryUnaryMultiCallable[_directory_pb2.RenewCertificateRequest, _directory_pb2.RenewCertificateResponse]
+    """RenewCertificate issues a certificate for a party's new TLS key. Who may call it is as for RotateKeys."""
 
 @_typing.type_check_only
 class DirectoryServiceAsyncStub(DirectoryServiceStub):
@@ -55,6 +63,14 @@ class DirectoryServiceAsyncStub(DirectoryServiceStub):
     """GetDirectory returns the newest party directory that the regulator signed."""
     Enrol: _aio.UnaryUnaryMultiCallable[_directory_pb2.EnrolRequest, _directory_pb2.EnrolResponse]  # type: ignore[assignment]
     """Enrol issues a certificate and a new directory version. Only the regulator's own certificate may call it."""
+    RotateKeys: _aio.UnaryUnaryMultiCallable[_directory_pb2.RotateKeysRequest, _directory_pb2.RotateKeysResponse]  # type: ignore[assignment]
+    """RotateKeys lists a party's new keys as active and retires those that they replace. The party's own certificate may
+    call it, and the regulator's, with a request that came by file.
+    """
+    RevokeKeys: _aio.UnaryUnaryMultiCallable[_directory_pb2.RevokeKeysRequest, _directory_pb2.RevokeKeysResponse]  # type: ignore[assignment]
+    """RevokeKeys has keys and certificates believed no longer. Only the regulator's own certificate may call it."""
+    RenewCertificate: _aio.UnaryUnaryMultiCallable[_directory_pb2.RenewCertificateRequest, _directory_pb2.RenewCertificateResponse]  # type: ignore[assignment]
+    """RenewCertificate issues a certificate for a party's new TLS key. Who may call it is as for RotateKeys."""
 
 class DirectoryServiceServicer(metaclass=_abc_1.ABCMeta):
     """Every field called `envelope` holds the bytes of one DSSE envelope (JSON); its body is JCS JSON. What is signed is
@@ -78,5 +94,31 @@ class DirectoryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_directory_pb2.EnrolResponse, _abc.Awaitable[_directory_pb2.EnrolResponse]]:
         """Enrol issues a certificate and a new directory version. Only the regulator's own certificate may call it."""
+
+    @_abc_1.abstractmethod
+    def RotateKeys(
+        self,
+        request: _directory_pb2.RotateKeysRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_directory_pb2.RotateKeysResponse, _abc.Awaitable[_directory_pb2.RotateKeysResponse]]:
+        """RotateKeys lists a party's new keys as active and retires those that they replace. The party's own certificate may
+        call it, and the regulator's, with a request that came by file.
+        """
+
+    @_abc_1.abstractmethod
+    def RevokeKeys(
+        self,
+        request: _directory_pb2.RevokeKeysRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_directory_pb2.RevokeKeysResponse, _abc.Awaitable[_directory_pb2.RevokeKeysResponse]]:
+        """RevokeKeys has keys and certificates believed no longer. Only the regulator's own certificate may call it."""
+
+    @_abc_1.abstractmethod
+    def RenewCertificate(
+        self,
+        request: _directory_pb2.RenewCertificateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_directory_pb2.RenewCertificateResponse, _abc.Awaitable[_directory_pb2.RenewCertificateResponse]]:
+        """RenewCertificate issues a certificate for a party's new TLS key. Who may call it is as for RotateKeys."""
 
 def add_DirectoryServiceServicer_to_server(servicer: DirectoryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

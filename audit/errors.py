@@ -21,6 +21,23 @@ class Damage(Enum):
     UNREADABLE = "unreadable"
 
 
+class Rule(Enum):
+    """Which rule about its content an entry breaks, where its owner signed a lie; see `audit.verify_semantics`."""
+
+    SIDE = "side"
+    ORDER = "order"
+    CALL = "call"
+    ONCE = "once"
+    REFERENCES = "references"
+    STATE = "state"
+    ACKNOWLEDGEMENTS = "acknowledgements"
+    TERMS = "terms"
+    PRICE = "price"
+    QUOTA = "quota"
+    FEE_CAP = "fee-cap"
+    TIMES = "times"
+
+
 class AuditError(Exception):
     """Whatever this room raises."""
 
@@ -129,20 +146,34 @@ class WitnessRefusedError(AuditError):
         self.size = size
 
 
+class OutOfStepError(AuditError):
+    """Entries for a replica that do not continue it.
+
+    Attributes:
+        size: where it continues.
+    """
+
+    def __init__(self, size: int, detail: str) -> None:
+        super().__init__(detail)
+        self.size = size
+
+
 class VerificationFailedError(AuditError):
     """Verification was carried out and found damage.
 
     Attributes:
         damage: the kind of damage.
         index: the first bad entry's index, or None where no entry can be named.
+        rule: which rule about its content that entry breaks, None where the damage is of another kind.
     """
 
-    def __init__(self, damage: Damage, index: int | None, detail: str = "") -> None:
+    def __init__(self, damage: Damage, index: int | None, detail: str = "", *, rule: Rule | None = None) -> None:
         place = "" if index is None else f" at entry {index}"
         super().__init__(f"{damage.value}{place}" + (f": {detail}" if detail else ""))
         self.damage = damage
         self.index = index
         self.detail = detail
+        self.rule = rule
 
 
 class VerificationImpossibleError(AuditError):

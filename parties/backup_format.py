@@ -43,8 +43,9 @@ SINGLE_FILES: Final = (
     "ca.pem",
     "directory.dsse",
     "enrolment-request.json",
-    "witness.policy",
 )
+POLICY_SUFFIX: Final = ".policy"
+"""Who must cosign the party's log stands in a file of any name that ends so."""
 FOLDERS: Final = ("keys", "catalog", "enrolled", "renewals")
 """The folders whose files a backup holds; of `replicas` it holds the databases."""
 _PARTY: Final = re.compile(PARTY_PATTERN)
@@ -175,6 +176,8 @@ def check_name(name: str) -> None:
         raise MalformedError(f"the name {name!r:.120} is longer than {MAX_NAME_BYTES} bytes")
     parts = name.split("/")
     if len(parts) == 1 and name in (*SINGLE_FILES, *DATABASES):
+        return
+    if len(parts) == 1 and name.endswith(POLICY_SUFFIX) and _PLAIN.fullmatch(name):
         return
     if len(parts) == 2 and parts[0] in FOLDERS and _PLAIN.fullmatch(parts[1]):
         return

@@ -10,7 +10,6 @@ import threading
 import time
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import urlsplit
 
 import h11
 
@@ -25,6 +24,9 @@ SIZE_TYPE: Final = "text/x.tlog.size"
 """The content type under which a witness tells the size that it cosigned last."""
 _MAX_DETAIL: Final = 200
 _SIZE_LINE: Final = re.compile(rb"(0|[1-9][0-9]{0,18})\n")
+_URL: Final = re.compile(
+    r"(https?)://(?:\[([0-9a-fA-F:.]{2,45})\]|([A-Za-z0-9_.-]{1,253}))(?::([0-9]{1,5}))?((?:/[!\"$->@-~]*)?)"
+)
 _REFUSALS: Final = {refusal.value: refusal for refusal in Refusal}
 
 
@@ -46,26 +48,18 @@ class WitnessUrl:
     @classmethod
     def parse(cls, url: str) -> WitnessUrl:
         """Read `https://HOST[:PORT][/PATH]`; raise `ConfigError` for anything else."""
-        try:
-            parts = urlsplit(url)
-            host, port = parts.hostname or "", parts.port
-        except ValueError as error:
-            raise ConfigError(f"{url!r:.120} is no URL: {error}") from error
-        if (
-            not re.fullmatch(r"https?://[!-~]+", url)
-            or not host
-            or parts.query
-            or parts.fragment
-            or "@" in parts.netloc
-        ):
+        found = _URL.fullmatch(url)
+        if found is None or not all(0 < len(label) < 64 for label in (found[2] or found[3]).split(".")):
             raise ConfigError(
                 f"{url!r:.120} is no submission prefix of a witness: https://HOST[:PORT][/PATH] is wanted"
             )
-        encrypted = parts.scheme == "https"
+        encrypted, host, path = found[1] == "https", found[2] or found[3], found[5].rstrip("/")
         if not encrypted and not _is_loopback(host):
             raise ConfigError(f"{url!r:.120} would send in clear: witnesses are asked over https")
-        default = 443 if encrypted else 80
-        return cls(host, default if port is None else port, encrypted, f"{parts.path.rstrip('/')}/add-checkpoint")
+        port = int(found[4] or (443 if encrypted else 80))
+        if not 0 < port < 65536:
+            raise ConfigError(f"{url!r:.120} names port {port}; ports are from 1 to 65535")
+        return cls(host, port, encrypted, f"{path}/add-checkpoint")
 
 
 class HttpWitness:

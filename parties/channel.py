@@ -127,6 +127,7 @@ class Dialler:
         self._directory = directory
         self._lock = threading.Lock()
         self._open: dict[str, _Dialled] = {}
+        self._replaced: list[tuple[float, PeerChannel]] = []
 
     def dial(self, party: str) -> PeerChannel:
         """Return the channel to `party`.
@@ -156,15 +157,24 @@ class Dialler:
             channel = PeerChannel(record, endpoint, tls, config.limits, proxy=proxy)
             self._open[record.name] = _Dialled(key, channel)
             if known is not None:
-                known.channel.close()
+                self._replace(known.channel, config.limits.deadline_max_ms / 1000)
             return channel
+
+    def _replace(self, channel: PeerChannel, seconds: float) -> None:
+        """Close a channel later: a renewed certificate ends no call of another thread, and no call lasts longer."""
+        now = time.monotonic()
+        for _, earlier in (item for item in self._replaced if item[0] < now):
+            earlier.close()
+        self._replaced = [item for item in self._replaced if item[0] >= now]
+        self._replaced.append((now + seconds, channel))
 
     def close(self) -> None:
         """Close all channels."""
         with self._lock:
-            for dialled in self._open.values():
-                dialled.channel.close()
+            for channel in [*(dialled.channel for dialled in self._open.values()), *(old for _, old in self._replaced)]:
+                channel.close()
             self._open.clear()
+            self._replaced.clear()
 
 
 def diagnose(

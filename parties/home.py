@@ -17,10 +17,13 @@ import contextlib
 import fcntl
 import os
 import stat
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from audit.directory import Directory, Role, verify_directory
 from audit.errors import BadPassphraseError
@@ -29,10 +32,13 @@ from audit.names import key_name
 from parties.config import Overrides, PartyConfig, load_config
 from parties.errors import HomeError, PassphraseError
 from parties.files import open_private
-from parties.identity import Subject, key_from_pem, key_to_pem
+from parties.identity import Subject, certificate_from_pem, key_from_pem, key_to_pem
 from sandbox.authorise import PeerIdentity
 
 MAX_PASSPHRASE: Final = 1024
+TLS_ATTEMPTS: Final = 10
+TLS_PAUSE_SECONDS: Final = 0.02
+"""How often, and after which pause, key and certificate are read until they belong together."""
 MAX_DIRECTORY_BYTES: Final = 4 * 1024 * 1024
 PassphraseSource = Callable[[], bytes | None]
 """Asked once, and only if a key turns out to be encrypted; returns None when there is no passphrase."""
@@ -191,6 +197,15 @@ class Home:
         """The enrolment request that `unseen init` wrote."""
         return self.path / "enrolment-request.json"
 
+    @property
+    def next_tls_path(self) -> Path:
+        """The TLS key for which a certificate has been asked, until both are in use."""
+        return self.keys / "tls.next.pem"
+
+    def next_key_path(self, purpose: KeyPurpose) -> Path:
+        """Return where a signing key lies that the regulator has been asked to list, until it is in use."""
+        return self.keys / f"{purpose.value}.next.pem"
+
     def check_modes(self) -> None:
         """Raise `HomeError` if the keys' folder or a key can be read by anyone but its owner."""
         for path in [self.keys, *sorted(self.keys.glob("*.pem"))]:
@@ -223,7 +238,15 @@ class Home:
             PassphraseError: it is encrypted and the passphrase is missing or wrong.
             HomeError: the file is missing.
         """
-        pem = self.read(self.keys / f"{purpose.value}.pem")
+        return self._signing_key(purpose, self.keys / f"{purpose.value}.pem")
+
+    def next_signing_key(self, purpose: KeyPurpose) -> SigningKey | None:
+        """Load the key that is to follow, None unless a rotation is under way; raises `PassphraseError`."""
+        path = self.next_key_path(purpose)
+        return self._signing_key(purpose, path) if path.exists() else None
+
+    def _signing_key(self, purpose: KeyPurpose, path: Path) -> SigningKey:
+        pem = self.read(path)
         passphrase = self.passphrase if b"ENCRYPTED" in pem else None
         if b"ENCRYPTED" in pem and passphrase is None:
             raise PassphraseError(
@@ -241,13 +264,39 @@ class Home:
             HomeError: a file is missing, so the party is not enrolled yet.
             PassphraseError: as for `signing_key`.
         """
-        key = key_from_pem(self.read(self.keys / "tls.pem"), self.passphrase, where=f"the TLS key of {self.name}")
-        return TlsMaterial(key_to_pem(key, None), self.read(self.certificate_path), self.read(self.anchors_path))
+        for _ in range(TLS_ATTEMPTS):
+            certificate = self.read(self.certificate_path)
+            wanted = certificate_from_pem(certificate).public_key()
+            for key in self._tls_keys():
+                if key.public_key() == wanted:
+                    return TlsMaterial(key_to_pem(key, None), certificate, self.read(self.anchors_path))
+            time.sleep(TLS_PAUSE_SECONDS)
+        raise HomeError(
+            f"{self.certificate_path} is not for the key in {self.keys / 'tls.pem'}: restore both from one backup, "
+            "or ask the regulator for another certificate (unseen certificate renew --out FILE)"
+        )
+
+    def _tls_keys(self) -> Iterator[ec.EllipticCurvePrivateKey]:
+        """Yield the TLS key and, while a certificate is being renewed, the next one.
+
+        A renewal puts the certificate into its place first, and then its key. In between, and after a crash there, the
+        pair is the certificate and the next key.
+        """
+        where = f"the TLS key of {self.name}"
+        yield key_from_pem(self.read(self.keys / "tls.pem"), self.passphrase, where=where)
+        with contextlib.suppress(FileNotFoundError):
+            yield key_from_pem(self.next_tls_path.read_bytes(), self.passphrase, where=where)
 
     def tls_stamp(self) -> tuple[int, ...]:
         """Return something that changes when key, certificate or authorities are replaced."""
-        paths = (self.keys / "tls.pem", self.certificate_path, self.anchors_path)
-        return tuple(path.stat().st_mtime_ns if path.exists() else 0 for path in paths)
+        stamps: list[int] = []
+        for path in (self.keys / "tls.pem", self.certificate_path, self.anchors_path):
+            try:
+                state = path.stat()
+            except FileNotFoundError:
+                continue
+            stamps += (state.st_mtime_ns, state.st_ino)  # two renewals within a tick of the file system's clock
+        return tuple(stamps)
 
     # -- the directory ----------------------------------------------------------------------------------------------
 

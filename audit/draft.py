@@ -5,8 +5,26 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from audit.entry import Entry
+from audit.names import Role
 
 MAX_KEY_CHARACTERS: Final = 512
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerIdentity:
+    """Whose ledger it is; what its first entry says.
+
+    Args:
+        party: the owner's name.
+        role: its role.
+        legal_entity: its code in a public register.
+        origin: the log's name, `<party>.<role>.<domain>/log`; the log key has the same name.
+    """
+
+    party: str
+    role: Role
+    legal_entity: str
+    origin: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,20 +4,23 @@ One process holds it open for writing. `append` is safe from any thread; so is r
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
+from audit.adoption import Retrieved, check_owner
+from audit.checkpoint import NoteSignature
 from audit.clock import Clock
-from audit.draft import Appended, Draft, Guard, LedgerConfig
-from audit.entry import Genesis, decode_entry
-from audit.errors import AuditError, LedgerDamagedError, LedgerError, LedgerUnavailableError
+from audit.draft import Appended, Draft, Guard, LedgerConfig, LedgerIdentity
+from audit.entry import Genesis
+from audit.errors import LedgerDamagedError, LedgerError
 from audit.file_lock import FileLock
 from audit.keys import SigningKey
-from audit.names import Role
+from audit.ledger_writer import Author, LedgerWriter
+from audit.log_keys import read_genesis
 from audit.recovery import Fold
-from audit.sequencer import Sequencer, Writer
-from audit.store import StoreReader
+from audit.sequencer import Sequencer
 from audit.store_sqlite import SqliteReader, SqliteStore, open_sqlite_reader
 from audit.tiles import TileNodes
 from audit.tree import Frontier, consistency_proof, inclusion_proof
@@ -34,23 +37,6 @@ __all__ = [
     "LedgerReader",
     "open_reader",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class LedgerIdentity:
-    """Whose ledger it is; what its first entry says.
-
-    Args:
-        party: the owner's name.
-        role: its role.
-        legal_entity: its code in a public register.
-        origin: the log's name, `<party>.<role>.<domain>/log`; the log key has the same name.
-    """
-
-    party: str
-    role: Role
-    legal_entity: str
-    origin: str
 
 
 class LedgerReader:
@@ -72,7 +58,7 @@ class LedgerReader:
         Raises:
             LedgerDamagedError: it is missing or is no genesis entry.
         """
-        return _read_genesis(self._reader)
+        return read_genesis(self._reader)
 
     def read(self, start: int, end: int) -> Iterator[bytes]:
         """The stored bytes of entries start to end - 1, in order; fewer where the ledger ends before.
@@ -99,6 +85,10 @@ class LedgerReader:
     def checkpoints(self) -> Iterator[bytes]:
         """All signed checkpoints, by size."""
         return (stored.note for stored in self._reader.checkpoints())
+
+    def checkpoints_backwards(self) -> Iterator[bytes]:
+        """All signed checkpoints, the largest size first."""
+        return (stored.note for stored in self._reader.checkpoints_backwards())
 
     def inclusion_proof(self, index: int, size: int) -> list[bytes]:
         """RFC 6962 proof that entry `index` is in the tree of the first `size` entries.
@@ -136,6 +126,14 @@ class LedgerReader:
         """Closes the file; a second time does nothing."""
         self._reader.close()
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
     def _check_size(self, size: int) -> None:
         have = self.size
         if size > have:
@@ -145,13 +143,14 @@ class LedgerReader:
 class Ledger(LedgerReader):
     """The one writer of a ledger. Make one with `Ledger.open`."""
 
-    __slots__ = ("_identity", "_lock", "_sequencer")
+    __slots__ = ("_author", "_lock", "_sequencer", "_writer")
 
-    def __init__(self, identity: LedgerIdentity, lock: FileLock, sequencer: Sequencer, reader: SqliteReader) -> None:
-        super().__init__(reader)
-        self._identity = identity
+    def __init__(self, author: Author, lock: FileLock, writer: LedgerWriter, config: LedgerConfig, path: Path) -> None:
+        super().__init__(SqliteReader(path))
+        self._author = author
         self._lock = lock
-        self._sequencer = sequencer
+        self._writer = writer
+        self._sequencer = Sequencer(writer, config)
 
     @classmethod
     def open(
@@ -163,42 +162,56 @@ class Ledger(LedgerReader):
         clock: Clock,
         folds: Sequence[Fold] = (),
         config: LedgerConfig | None = None,
+        hold: bool = False,
     ) -> "Ledger":
         """Opens a ledger, or makes one whose first entry is the owner's GENESIS.
 
         Checks and repairs what a crash may have left, and replays `folds` over all entries, in constant memory.
 
+        Args:
+            path: the ledger's file.
+            identity: whose ledger it is.
+            key: the log key that the ledger's entries (GENESIS, LOG_KEY) name last.
+            clock: for GENESIS, seals and LOG_KEY.
+            folds: states to compute from the entries and to keep in step with them.
+            config: limits and rhythms.
+            hold: sign nothing until `release`, for a log whose witnesses may know more entries than are here. A new
+                ledger then stays without its GENESIS until something is appended, or it is released.
+
         Raises:
             LedgerUnavailableError: in use by another process (named), not writable, or another party's or key's ledger.
             LedgerDamagedError: its entries are damaged.
         """
-        path = Path(path)
+        path, config = Path(path), config or LedgerConfig()
         lock = FileLock(path)
         try:
-            writer = Writer(identity.party, identity.origin, key, clock)
-            sequencer = Sequencer(lambda: _open_own(path, identity, key), writer, folds, config or LedgerConfig())
+            author = Author(identity, key, clock)
+            writer = LedgerWriter(lambda: _open_own(path, identity), author, folds, config.seal_entries, held=hold)
             try:
-                if sequencer.size == 0:
-                    genesis = _genesis(identity, key, clock)
-                    sequencer.submit(lambda: Draft(genesis))
-                return cls(identity, lock, sequencer, SqliteReader(path))
+                ledger = cls(author, lock, writer, config, path)
             except BaseException:
-                sequencer.stop()
-                sequencer.close()
+                writer.close()
                 raise
         except BaseException:
             lock.release()
             raise
+        try:
+            if not hold:
+                ledger._begin()
+        except BaseException:
+            ledger.close()
+            raise
+        return ledger
 
     @property
     def identity(self) -> LedgerIdentity:
         """Whose ledger it is."""
-        return self._identity
+        return self._author.identity
 
     @property
     def size(self) -> int:
         """Number of committed entries."""
-        return self._sequencer.size
+        return self._writer.committed
 
     def append(self, guard_or_draft: Draft | Guard) -> Appended:
         """Appends one entry; returns once it is on the disk.
@@ -211,8 +224,11 @@ class Ledger(LedgerReader):
             MalformedError: the entry is not one that a verifier would accept, or is another party's.
             LedgerFullError: too many appends are waiting; nothing was recorded.
             LedgerUnavailableError: the storage failed; release nothing. The entry may or may not have been recorded.
+            SigningHeldError: in the midst of `adopt`; nothing was recorded.
             LedgerClosedError: closed.
         """
+        if not self._writer.committed:
+            self._begin()
         if isinstance(guard_or_draft, Draft):
             draft = guard_or_draft
             return self._sequencer.submit(lambda: draft)
@@ -226,32 +242,110 @@ class Ledger(LedgerReader):
             LedgerDamagedError: it holds other entries than were appended.
             LedgerFullError, LedgerClosedError: as `append`.
         """
-        self._sequencer.try_writing()
+        self._sequencer.perform(self._writer.touch)
 
     def checkpoint(self) -> bytes:
-        """Signs a checkpoint over everything committed, stores and returns it; the same note for the same size.
+        """Signs a checkpoint over everything committed, stores and returns it.
+
+        For the same size it is the same note, with whatever cosignatures were added since.
 
         Raises:
+            SigningHeldError: the ledger is held, and no checkpoint of its size is stored.
             LedgerUnavailableError: the storage failed.
             LedgerDamagedError: it holds other entries than were appended; nothing was signed.
             LedgerFullError, LedgerClosedError: as `append`.
         """
-        return self._sequencer.sign()
+        return self._sequencer.perform(self._writer.sign)
+
+    def add_cosignatures(self, size: int, lines: Sequence[NoteSignature]) -> None:
+        """Adds witnesses' lines, verified by the caller, to the stored checkpoint of `size` entries, durably.
+
+        A line by a key that has one there already is left out; with nothing to add, nothing is written.
+
+        Raises:
+            LedgerError: no checkpoint of that size is stored.
+            LimitExceededError: more lines than a note may have.
+            LedgerUnavailableError, LedgerFullError, LedgerClosedError: as `append`.
+        """
+        self._sequencer.perform(lambda: self._writer.add_cosignatures(size, lines))
+
+    @property
+    def held(self) -> bool:
+        """Whether nothing is signed for now."""
+        return self._writer.held
+
+    def release(self) -> None:
+        """Signs again from here on: the witnesses are known to know no entry that is not here. Twice is allowed.
+
+        Raises:
+            SigningHeldError: in the midst of `adopt`: its checkpoint's size is not reached yet.
+            LedgerUnavailableError: adopted entries name another log key than this ledger was opened with.
+            LedgerFullError, LedgerClosedError: as `append`.
+        """
+        self._sequencer.perform(self._writer.release)
+        self._begin()
+
+    def adopt(self, entries: Sequence[bytes], note: bytes, proof: Sequence[bytes] = ()) -> None:
+        """Takes back entries of this ledger's own that an older backup lost, byte for byte, in one transaction.
+
+        They continue at `size`; folds, unique keys, tiles and chain follow them. May be called batch by batch: until
+        the note's size is reached nothing can be appended or released. Then the note becomes a stored checkpoint, with
+        the log's own signature alone; verify its other lines and hand them to `add_cosignatures`.
+
+        Args:
+            entries: the stored bytes of the entries from `size` on, a few thousand at most.
+            note: a checkpoint of this log, signed by its own key, that covers them.
+            proof: where it covers more, the RFC 6962 consistency proof from the size that they reach to the note's.
+
+        Raises:
+            LedgerError: the ledger is not held.
+            MalformedError: an entry or the note cannot be read, or an entry is another party's or out of its place.
+            BadSignatureError: the note is of another log, or not signed by a key that may sign its size.
+            VerificationFailedError: the entries, behind those that are here, do not lead to the note's root.
+            LedgerUnavailableError, LedgerFullError, LedgerClosedError: as `append`.
+        """
+        self._sequencer.perform(lambda: self._writer.adopt(Retrieved(entries, note, proof)))
+
+    def rotate(self, key: SigningKey, version: int, *, vouch: bool = True) -> None:
+        """Hands the log over to another key. When this returns, the ledger opens with that key only.
+
+        A LOG_KEY entry and a checkpoint that ends with it are recorded in one transaction. The old key signs that
+        checkpoint and so vouches for the new one; every larger one is the new key's.
+
+        Args:
+            key: the new log key, of the log's name, never used for it before.
+            version: of the regulator's directory that lists the new key as active.
+            vouch: False when the old key is revoked: then the new one signs that checkpoint, and the directory alone
+                vouches for it.
+
+        Raises:
+            SigningHeldError: the ledger is held.
+            MalformedError: the key is of another log, or has signed this one before.
+            LedgerUnavailableError: the storage failed; either of the keys may be the log's now: open it with the new
+                one, then with the old.
+            LedgerFullError, LedgerClosedError: as `append`.
+        """
+        self._sequencer.perform(lambda: self._writer.rotate(key, version, vouch=vouch))
 
     def close(self) -> None:
-        """Finishes what is queued, signs a last checkpoint, closes the file and gives the lock back."""
+        """Finishes what is queued, signs a last checkpoint unless held, closes the file and gives the lock back."""
         self._sequencer.stop()
         self._reader.close()
         self._sequencer.close()
         self._lock.release()
 
-    def __enter__(self) -> "Ledger":
-        return self
+    def _begin(self) -> None:
+        """Appends GENESIS where there is no entry."""
+        if self._writer.committed:
+            return
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        def guard() -> Draft:
+            if self._writer.committed:
+                raise _BegunError
+            return Draft(_genesis(self._author))
+
+        with suppress(_BegunError):
+            self._sequencer.submit(guard)
 
 
 def open_reader(path: Path) -> LedgerReader:
@@ -264,47 +358,28 @@ def open_reader(path: Path) -> LedgerReader:
     return LedgerReader(open_sqlite_reader(Path(path)))
 
 
-def _genesis(identity: LedgerIdentity, key: SigningKey, clock: Clock) -> Genesis:
+class _BegunError(Exception):
+    """Another thread has appended GENESIS."""
+
+
+def _genesis(author: Author) -> Genesis:
     return Genesis(
-        party=identity.party,
-        at_ms=clock.now_ms(),
-        origin=identity.origin,
-        role=identity.role,
-        legal_entity=identity.legal_entity,
-        log_key=key.verifying_key.vkey(),
+        party=author.identity.party,
+        at_ms=author.clock.now_ms(),
+        origin=author.identity.origin,
+        role=author.identity.role,
+        legal_entity=author.identity.legal_entity,
+        log_key=author.key.verifying_key.vkey(),
     )
 
 
-def _open_own(path: Path, identity: LedgerIdentity, key: SigningKey) -> SqliteStore:
-    """The store at `path`, whose entries, if it has any, are this owner's, signed by this key."""
+def _open_own(path: Path, identity: LedgerIdentity) -> SqliteStore:
+    """The store at `path`, whose entries, if it has any, are this owner's."""
     store = SqliteStore(path)
     try:
         if store.head().size:
-            _check_owner(_read_genesis(store), identity, key)
+            check_owner(read_genesis(store), identity)
     except BaseException:
         store.close()
         raise
     return store
-
-
-def _read_genesis(store: StoreReader) -> Genesis:
-    for _, data in store.entries(0, 1):
-        try:
-            entry = decode_entry(data)
-        except AuditError as error:
-            raise LedgerDamagedError(f"the first entry cannot be read ({error}): verify the ledger") from error
-        if isinstance(entry, Genesis):
-            return entry
-    raise LedgerDamagedError("the ledger does not begin with a genesis entry: verify it")
-
-
-def _check_owner(genesis: Genesis, identity: LedgerIdentity, key: SigningKey) -> None:
-    if (genesis.party, genesis.origin, genesis.role) != (identity.party, identity.origin, identity.role):
-        raise LedgerUnavailableError(
-            f"this is the ledger of {genesis.party} ({genesis.origin}), not of {identity.party} ({identity.origin})"
-        )
-    vkey = key.verifying_key.vkey()
-    if genesis.log_key != vkey:
-        raise LedgerUnavailableError(
-            f"this ledger's checkpoints are signed by {genesis.log_key}, not by {vkey}: use that key"
-        )

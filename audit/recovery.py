@@ -5,15 +5,22 @@ the recorded chain or with the last signed checkpoint are damage, and nothing is
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from audit.chain import Chain
-from audit.checkpoint import Checkpoint, verify_checkpoint
+from audit.checkpoint import Checkpoint, Note
 from audit.entry import Entry, Seal, decode_entry
-from audit.errors import AuditError, BadSignatureError, LedgerDamagedError, MalformedError
+from audit.errors import (
+    AuditError,
+    BadSignatureError,
+    LedgerDamagedError,
+    LedgerUnavailableError,
+    MalformedError,
+)
 from audit.keys import VerifyingKey
+from audit.log_keys import KeySchedule, recorded_schedule, scanned_schedule, schedule_after
 from audit.store import Store, StoredCheckpoint, StoreReader
 from audit.tiles import TILE_WIDTH, TileEdge, TileNodes
 from audit.tree import HASH_BYTES, Frontier, leaf_hash
@@ -41,6 +48,7 @@ class Tail:
         frontier: the tree over all entries.
         edge: the tiles at its right edge.
         chain: the hash chain over all entries.
+        schedule: the log's keys; None over no entries.
         signed: the tree over the entries under the last signed checkpoint, each read back from the store.
         checkpoint: that checkpoint.
     """
@@ -48,18 +56,25 @@ class Tail:
     frontier: Frontier
     edge: TileEdge
     chain: Chain
+    schedule: KeySchedule | None
     signed: Frontier
     checkpoint: StoredCheckpoint | None
 
 
-def recover(store: Store, folds: Sequence[Fold], *, key: VerifyingKey, origin: str) -> Tail:
+def recover(store: Store, folds: Sequence[Fold], *, keys: Collection[VerifyingKey], origin: str) -> Tail:
     """Checks a store, repairs its tiles, replays the folds, and says where everything stands.
 
     With folds all entries are read and checked; without, those since the last seal.
 
+    Args:
+        store: the ledger's.
+        folds: states to compute anew.
+        keys: the log keys that the owner holds; the one that the entries name last is among them.
+        origin: the log's name.
+
     Raises:
         LedgerDamagedError: the entries are not those that were recorded.
-        LedgerUnavailableError: the storage fails.
+        LedgerUnavailableError: the storage fails, or another key signs this ledger's checkpoints.
     """
     head = store.head()
     bounds = store.bounds()
@@ -68,19 +83,65 @@ def recover(store: Store, folds: Sequence[Fold], *, key: VerifyingKey, origin: s
     for fold in folds:
         fold.reset()
     start = Chain() if folds else _last_seal(store, head.size)
-    chain, tiles_agree = _read(store, start, head.size, folds)
+    log_keys = _LogKeys()
+    chain, tiles_agree = _read(store, start, head.size, (*folds, log_keys) if folds else ())
     if chain.head != head.chain:
         raise LedgerDamagedError("the entries are not those that the ledger's chain was computed over: verify it")
     checkpoint = store.latest_checkpoint()
-    signed = _signed(checkpoint, head.size, key, origin)
+    schedule = log_keys.schedule if folds else _stored_schedule(store, keys, checkpoint, origin)
+    if schedule is not None:
+        check_key(schedule, keys)
+    signed = _signed(checkpoint, head.size, schedule, origin)
     tail = _from_tiles(store, chain, signed) if tiles_agree else None
     if tail is None:
         _rebuild_tiles(store, head.size)
         tail = _from_tiles(store, chain, signed)
     if tail is None:
         raise LedgerDamagedError("the entries do not lead to the root of the last signed checkpoint: verify the ledger")
-    tail.checkpoint = checkpoint
+    tail.schedule, tail.checkpoint = schedule, checkpoint
     return tail
+
+
+def check_key(schedule: KeySchedule, keys: Collection[VerifyingKey]) -> None:
+    """Checks that the key which the entries name last is among those that the owner holds.
+
+    Raises:
+        LedgerUnavailableError: it is not; the message names it.
+    """
+    if schedule.current not in keys:
+        raise LedgerUnavailableError(
+            f"this ledger's checkpoints are signed by {schedule.current.keyid} since entry {schedule.since},"
+            f" not by {', '.join(key.keyid for key in keys)}: use that key"
+        )
+
+
+class _LogKeys:
+    """The key schedule as a fold, for a ledger of which all entries are read."""
+
+    def __init__(self) -> None:
+        self.schedule: KeySchedule | None = None
+
+    def reset(self) -> None:
+        self.schedule = None
+
+    def apply(self, index: int, entry: Entry) -> None:
+        self.schedule = schedule_after(self.schedule, index, entry)
+
+
+def _stored_schedule(
+    store: StoreReader, keys: Collection[VerifyingKey], checkpoint: StoredCheckpoint | None, origin: str
+) -> KeySchedule | None:
+    """By the unique keys; from the entries themselves where anything is odd about what those lead to."""
+    size = store.head().size
+    if size == 0:
+        return None
+    try:
+        schedule = recorded_schedule(store)
+        if checkpoint is not None:
+            schedule.verify(Note.decode(checkpoint.note), origin=origin)
+    except (MalformedError, BadSignatureError):
+        return scanned_schedule(store, size)
+    return schedule if schedule.current in keys else scanned_schedule(store, size)
 
 
 def _last_seal(store: StoreReader, size: int) -> Chain:
@@ -126,12 +187,16 @@ def _decode(index: int, data: bytes) -> Entry:
         raise LedgerDamagedError(f"entry {index} cannot be read ({error}): verify the ledger") from error
 
 
-def _signed(checkpoint: StoredCheckpoint | None, size: int, key: VerifyingKey, origin: str) -> Checkpoint | None:
+def _signed(
+    checkpoint: StoredCheckpoint | None, size: int, schedule: KeySchedule | None, origin: str
+) -> Checkpoint | None:
     """The last signed checkpoint, verified, and not ahead of the entries."""
     if checkpoint is None:
         return None
     try:
-        signed = verify_checkpoint(checkpoint.note, key, origin=origin)
+        if schedule is None:
+            raise MalformedError("there are no entries")
+        signed = schedule.verify(Note.decode(checkpoint.note), origin=origin)
     except (MalformedError, BadSignatureError) as error:
         raise LedgerDamagedError(
             f"the last stored checkpoint is not this log's ({error}): verify the ledger"
@@ -159,7 +224,7 @@ def _from_tiles(store: StoreReader, chain: Chain, signed: Checkpoint | None) -> 
         return None
     if signed and below.root() != signed.root:
         return None
-    return Tail(frontier, edge, chain, below, None)
+    return Tail(frontier, edge, chain, None, below, None)
 
 
 def _rebuild_tiles(store: Store, size: int) -> None:

@@ -71,8 +71,20 @@ class StoreReader(Protocol):
         """The index of the entry that holds a unique key."""
         ...
 
+    def keys_under(self, prefix: str) -> list[tuple[str, int]]:
+        """(unique key, index of its entry) of the keys that start with `prefix`, by index."""
+        ...
+
     def checkpoints(self) -> Iterator[StoredCheckpoint]:
         """All signed checkpoints, by size."""
+        ...
+
+    def checkpoints_backwards(self) -> Iterator[StoredCheckpoint]:
+        """All signed checkpoints, the largest size first."""
+        ...
+
+    def checkpoint(self, size: int) -> StoredCheckpoint | None:
+        """The signed checkpoint of exactly that size."""
         ...
 
     def latest_checkpoint(self) -> StoredCheckpoint | None:
@@ -105,6 +117,10 @@ class Store(StoreReader, Protocol):
 
     def add_checkpoint(self, checkpoint: StoredCheckpoint) -> None:
         """Adds a signed checkpoint; a second one of the same size is refused. Inside a transaction only."""
+        ...
+
+    def replace_checkpoint(self, checkpoint: StoredCheckpoint) -> None:
+        """Stores the note in the place of the one of the same size; inside a transaction only."""
         ...
 
     def replace_tiles(self, tiles: Iterator[tuple[int, int, bytes]]) -> None:

@@ -6,6 +6,7 @@ committed transaction is on the disk before COMMIT returns (https://sqlite.org/p
 
 import os
 import sqlite3
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from audit.chain import CHAIN_START
+from audit.checkpoint import MAX_SIZE
 from audit.errors import LedgerDamagedError, LedgerUnavailableError
 from audit.hashes import HashAlgorithm
 from audit.store import SCHEMA_VERSION, Batch, Head, StoredCheckpoint
@@ -117,6 +119,13 @@ class SqliteReader:
         rows = self._run("SELECT idx FROM keys WHERE key = ?", (key,))
         return int(rows[0][0]) if rows else None
 
+    def keys_under(self, prefix: str) -> list[tuple[str, int]]:
+        """(unique key, index of its entry) of the keys that start with `prefix`, by index."""
+        rows = self._run(
+            "SELECT key, idx FROM keys WHERE key >= ? AND key < ? ORDER BY idx", (prefix, prefix + chr(sys.maxunicode))
+        )
+        return [(str(key), int(index)) for key, index in rows]
+
     def checkpoints(self) -> Iterator[StoredCheckpoint]:
         """All signed checkpoints, by size; read 256 at a time."""
         seen = 0
@@ -128,6 +137,24 @@ class SqliteReader:
             seen += len(rows)
             if len(rows) < _CHUNK:
                 return
+
+    def checkpoints_backwards(self) -> Iterator[StoredCheckpoint]:
+        """All signed checkpoints, the largest size first; read 256 at a time."""
+        below = MAX_SIZE
+        while True:
+            rows = self._run(
+                "SELECT size, CAST(note AS BLOB) FROM checkpoints WHERE size <= ? ORDER BY size DESC LIMIT ?",
+                (below, _CHUNK),
+            )
+            yield from (StoredCheckpoint(size, note or b"") for size, note in rows)
+            if len(rows) < _CHUNK:
+                return
+            below = rows[-1][0] - 1
+
+    def checkpoint(self, size: int) -> StoredCheckpoint | None:
+        """The signed checkpoint of exactly that size."""
+        rows = self._run("SELECT CAST(note AS BLOB) FROM checkpoints WHERE size = ?", (size,))
+        return StoredCheckpoint(size, rows[0][0] or b"") if rows else None
 
     def latest_checkpoint(self) -> StoredCheckpoint | None:
         """The signed checkpoint of the largest size."""
@@ -214,6 +241,10 @@ class SqliteStore(SqliteReader):
     def add_checkpoint(self, checkpoint: StoredCheckpoint) -> None:
         """Adds a signed checkpoint; the table's unique size refuses a second one."""
         self._run("INSERT INTO checkpoints (size, note) VALUES (?, ?)", (checkpoint.size, checkpoint.note))
+
+    def replace_checkpoint(self, checkpoint: StoredCheckpoint) -> None:
+        """Stores the note in the place of the one of the same size."""
+        self._run("UPDATE checkpoints SET note = ? WHERE size = ?", (checkpoint.note, checkpoint.size))
 
     def replace_tiles(self, tiles: Iterator[tuple[int, int, bytes]]) -> None:
         """Throws away every tile and stores these."""

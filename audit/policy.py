@@ -100,9 +100,9 @@ class Policy:
             raise LimitExceededError(f"a policy of {len(data)} bytes, {MAX_POLICY_BYTES} allowed")
         forbidden = _FORBIDDEN.search(data)
         if forbidden is not None:
-            line = data.count(b"\n", 0, forbidden.start()) + 1
+            at = data.count(b"\n", 0, forbidden.start()) + 1
             raise MalformedError(
-                f"policy, line {line}: the byte 0x{forbidden[0][0]:02x}; of control characters only tab and line feed"
+                f"policy, line {at}: the byte 0x{forbidden[0][0]:02x}; of control characters only tab and line feed"
                 " are allowed"
             )
         *lines, rest = data.split(b"\n")

@@ -12,7 +12,8 @@ from typing import Final
 
 from audit.chain import Chain
 from audit.checkpoint import Checkpoint, Note
-from audit.entry import MAX_ENTRY_BYTES
+from audit.entry import MAX_ENTRY_BYTES, decode_entry
+from audit.entry_keys import EntryKeys
 from audit.errors import (
     Damage,
     LedgerDamagedError,
@@ -31,16 +32,20 @@ MAX_EXTENSION_ENTRIES: Final = 16_384
 MAX_EXTENSION_BYTES: Final = 2 * 1024 * 1024
 """Limits of one `extend`: number of entries, and bytes of all of them together."""
 
+_CONTRACT_MARK: Final = b'"kind":"contract"'
+"""Only these entries' keys depend on those before; in canonical JSON the bytes occur as the entry's own field only."""
+
 
 class Replica(LedgerReader):
     """One party's entries as far as they were sent. Safe to share between threads; make one with `open`."""
 
-    __slots__ = ("_lock", "_store")
+    __slots__ = ("_entry_keys", "_lock", "_store")
 
     def __init__(self, store: SqliteStore, reader: SqliteReader) -> None:
         super().__init__(reader)
         self._store = store
         self._lock = threading.Lock()
+        self._entry_keys: tuple[int, EntryKeys] | None = None
 
     @classmethod
     def open(cls, path: Path) -> "Replica":
@@ -90,7 +95,7 @@ class Replica(LedgerReader):
             if entries:
                 self._store.add(self._batch(head, entries, leaves))
             end = head.size + len(entries)
-            if end == checkpoint.size and not self._has_checkpoint(end):
+            if end == checkpoint.size and self._store.checkpoint(end) is None:
                 self._store.add_checkpoint(StoredCheckpoint(end, note))
         return end
 
@@ -136,11 +141,34 @@ class Replica(LedgerReader):
         for leaf in leaves:
             edge.append(leaf)
             chain.append(leaf)
-        return Batch(head.size, entries, (), edge.take_changed(), Head(chain.size, chain.head))
+        keys = self._keys(head.size, entries)
+        return Batch(head.size, entries, keys, edge.take_changed(), Head(chain.size, chain.head))
 
-    def _has_checkpoint(self, size: int) -> bool:
-        latest = self._store.latest_checkpoint()
-        return latest is not None and latest.size >= size
+    def _keys(self, size: int, entries: Sequence[bytes]) -> list[tuple[str, int]]:
+        """The unique keys of new entries; one that the log itself wrote twice stays with the first that holds it."""
+        kept, self._entry_keys = self._entry_keys, None
+        if kept is not None and kept[0] == size:
+            names = kept[1]
+        else:
+            names = EntryKeys()
+            for _, data in self._store.entries(0, size):
+                if _CONTRACT_MARK in data:
+                    _names(names, data)
+        found: dict[str, int] = {}
+        for index, data in enumerate(entries, size):
+            for name in _names(names, data):
+                if name not in found and self._store.find(name) is None:
+                    found[name] = index
+        self._entry_keys = (size + len(entries), names)
+        return list(found.items())
+
+
+def _names(keys: EntryKeys, data: bytes) -> tuple[str, ...]:
+    """An entry's keys. What is no entry is kept too, for its log signed it: verifying the replica finds it."""
+    try:
+        return keys.keys_of(decode_entry(data))
+    except MalformedError:
+        return ()
 
 
 def _check_limits(entries: Sequence[bytes]) -> None:

@@ -166,6 +166,26 @@ class Witness:
             self._look_into(offered, submission)
             raise
 
+    def cosigned(self, data: bytes) -> WitnessedLog:
+        """What was recorded when this witness cosigned the checkpoint in an untrusted note; only its text counts.
+
+        Raises:
+            WitnessRefusedError: it is no checkpoint (MALFORMED), or none of those that are remembered (CONFLICT, with
+                the size of the latest).
+        """
+        try:
+            checkpoint = Checkpoint.from_body(Note.decode(data).text)
+        except MalformedError as error:
+            raise WitnessRefusedError(Refusal.MALFORMED, f"not a signed checkpoint: {error}") from error
+        size = checkpoint.size
+        found = self._store.cosigned(checkpoint.origin, size) if size <= MAX_WITNESSED_SIZE else None
+        if found is None or found.root != checkpoint.root:
+            latest = self._store.latest(checkpoint.origin)
+            raise WitnessRefusedError(
+                Refusal.CONFLICT, f"no checkpoint cosigned here: {size} entries", latest.size if latest else 0
+            )
+        return found
+
     def report_pending(self) -> None:
         """Reports the evidence whose report a crash or an error cut off; call it when the party starts."""
         for evidence in self._store.unreported():

@@ -11,7 +11,7 @@ from typing import Final
 from unseen.v1 import directory_pb2, directory_pb2_grpc
 
 from audit.clock import Clock
-from audit.directory import MAX_DIRECTORY_BYTES, Directory, verify_directory
+from audit.directory import MAX_DIRECTORY_BYTES, Directory, verify_directory, verify_successor
 from audit.entry import DirectoryAccepted
 from audit.envelope import Envelope
 from audit.errors import AuditError, DuplicateKeyError, StaleDirectoryError
@@ -69,6 +69,7 @@ class DirectoryFeed:
         self._lock = threading.Lock()
         data = home.directory_bytes()
         # Expired or not, it is held; `current` refuses an expired one and `refresh` fetches its successor.
+        self._data = data
         self._directory = verify_directory(data, home.regulator_key(), now_ms=0)
         accepted(data, self._directory)
         self._dialler = Dialler(home, self._held)
@@ -95,7 +96,8 @@ class DirectoryFeed:
 
         Raises:
             PeerUnavailableError, DeniedError: the regulator cannot be reached or refuses.
-            BadSignatureError, StaleDirectoryError, MalformedError: what it sent is refused; the earlier one stays.
+            BadSignatureError, StaleDirectoryError, MalformedError, DirectoryConflictError: what it sent is refused; the
+                earlier one stays.
             LedgerError: the acceptance could not be recorded; the earlier one stays.
         """
         with self._lock:
@@ -105,17 +107,29 @@ class DirectoryFeed:
             request = directory_pb2.GetDirectoryRequest(known_version=held.version)
             answer = channel.call(stub.GetDirectory, request, timeout_ms=ASK_TIMEOUT_MS)
             if answer.envelope:
-                self._take(answer.envelope, held.version)
+                self._take(answer.envelope, held)
             return self._directory
 
-    def _take(self, data: bytes, held: int) -> None:
+    def take(self, data: bytes) -> Directory:
+        """Accept a directory that came another way, if it is newer than the one held; return the newest.
+
+        Raises:
+            BadSignatureError, StaleDirectoryError, MalformedError, DirectoryConflictError, LedgerError: as `refresh`.
+        """
+        with self._lock:
+            if data != self._data:
+                self._take(data, self._directory)
+            return self._directory
+
+    def _take(self, data: bytes, held: Directory) -> None:
         key, now_ms = self._home.regulator_key(), self._clock.now_ms()
-        directory = verify_directory(data, key, now_ms=now_ms, minimum_version=held + 1)
+        directory = verify_directory(data, key, now_ms=now_ms, minimum_version=held.version + 1)
+        verify_successor(held, directory)
         directory.party(self._home.name)  # a directory that does not list this party is not for it
         self._accepted(data, directory)
         with self._home.writing():
             install_directory(self._home, data, directory)
-        self._directory = directory
+        self._data, self._directory = data, directory
         self._logger.info("directory accepted", version=directory.version, parties=len(directory.parties))
 
     def look_again(self) -> Directory:

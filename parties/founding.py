@@ -13,7 +13,7 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from audit.clock import Clock
-from audit.directory import Directory, Role, sign_directory
+from audit.directory import Directory, Role, sign_directory, verify_successor
 from audit.errors import MalformedError
 from audit.keys import KeyPurpose, SigningKey, VerifyingKey
 from audit.names import LEGAL_ENTITY_PATTERN, check_domain, check_party_name, key_name
@@ -207,6 +207,7 @@ def accept(home: Home, data: bytes, *, regulator_vkey: str | None, clock: Clock)
         EnrolmentError: it is signed by another regulator than `regulator_vkey` or the one pinned before, or as
             `verify_bundle`.
         MalformedError, BadSignatureError, IdentityError, StaleDirectoryError: as `read_bundle` and `verify_bundle`.
+        DirectoryConflictError: the directory takes back what the home's has said for good.
     """
     if home.role is Role.REGULATOR:
         raise EnrolmentError(f"{home.name} is the regulator: it signs bundles and accepts none")
@@ -216,11 +217,14 @@ def accept(home: Home, data: bytes, *, regulator_vkey: str | None, clock: Clock)
         pinned = home.config.regulator.vkey or None
         _check_pin(bundle.key, pinned, "party.toml pins", "a party belongs to one regulator; make a new home")
         request = read_request(home.read(home.request_path))
-        minimum = 0
+        held = None
         if pinned and home.directory_path.exists():
-            minimum = home.directory(now_ms=0).version  # at time 0 nothing has expired: only the version counts
+            held = home.directory(now_ms=0)  # at time 0 nothing has expired: only what it says counts
+        minimum = 0 if held is None else held.version
         now_ms, skew_ms = clock.now_ms(), home.config.limits.skew_ms
         directory = verify_bundle(bundle, request, now_ms=now_ms, skew_ms=skew_ms, minimum_version=minimum)
+        if held is not None and directory != held:
+            verify_successor(held, directory)
         write_file(home.certificate_path, "".join(bundle.certificate).encode("ascii"))
         install_directory(home, bundle.directory, directory)
         settings = (home.path / "party.toml").read_text(encoding="utf-8")

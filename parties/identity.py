@@ -6,6 +6,7 @@ its key.
 """
 
 import datetime
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -30,6 +31,7 @@ BACKDATED: Final = datetime.timedelta(minutes=5)
 """A fresh certificate is valid from a little before now, so that a clock slightly behind accepts it."""
 MAX_PEM_BYTES: Final = 64 * 1024
 MAX_SPIFFE_ID: Final = 256
+FINGERPRINT_PATTERN: Final = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,10 @@ from audit.clock import Clock, SystemClock
 from audit.directory import Directory, KeyPurpose
 from audit.ledger import Ledger, LedgerIdentity
 from audit.names import Role
+from parties.certificate_renewal import KEEPER_SECONDS, CertificateKeeper
 from parties.channel import Dialler
 from parties.client.contracts import ContractClient
+from parties.client.directory import DirectoryClient
 from parties.client.peers import ComputeClient
 from parties.config import PartyConfig
 from parties.directory_feed import DirectoryFeed, record_directory
@@ -75,6 +77,7 @@ class _Rooms:
     invocation: Invocation
     own: AggregateSessions
     computing: ComputingSessions
+    certificate: CertificateKeeper
 
 
 class Provider:
@@ -90,6 +93,7 @@ class Provider:
         self._background = (
             Repeating("sweep", SWEEP_SECONDS, self._sweep, logger),
             Repeating("lease", LEASE_SECONDS, keeper.turn, logger),
+            Repeating("certificate", KEEPER_SECONDS, rooms.certificate.turn, logger),
         )
 
     @classmethod
@@ -224,4 +228,6 @@ def _open_rooms(home: Home, executor: Executor, clock: Clock, logger: Logger, re
     desk = ProviderDesk(place, book, datasets, feed, ContractClient(dialler))
     own = AggregateSessions(context, invocation, datasets, executor)
     computing = ComputingSessions(context, invocation, own, ComputeClient(dialler, clock), threads)
-    return _Rooms(context, ledger, feed, datasets, book, desk, invocation, own, computing)
+    issue = DirectoryClient(dialler, feed.current).renew_certificate
+    certificate = CertificateKeeper(home, feed.current, issue, clock, logger)
+    return _Rooms(context, ledger, feed, datasets, book, desk, invocation, own, computing, certificate)

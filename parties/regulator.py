@@ -10,6 +10,7 @@ from audit.directory import Directory
 from audit.keys import KeyPurpose
 from audit.ledger import Ledger, LedgerIdentity
 from audit.names import Role
+from parties.certificate_renewal import KEEPER_SECONDS, CertificateKeeper
 from parties.channel import Dialler
 from parties.client.contracts import ContractClient
 from parties.denial_log import DenialLog
@@ -45,7 +46,7 @@ class Regulator:
         key = home.signing_key(KeyPurpose.LOG)
         self.ledger = resources.enter_context(Ledger.open(home.ledger_path, identity=identity, key=key, clock=clock))
         vault = resources.enter_context(Vault.open(home.vault_path))
-        self._registry = Registry(home, self.ledger, clock)
+        self._registry = Registry(home, self.ledger, clock, logger)
         self.denials = DenialLog(self.ledger, clock)
         resources.callback(self.denials.close)
         dialler = Dialler(home, self._registry.current)
@@ -55,6 +56,8 @@ class Regulator:
             home.signing_key(KeyPurpose.MESSAGE), book, vault, self._registry.current, ContractClient(dialler), logger
         )
         self._upkeep = Repeating("upkeep", UPKEEP_SECONDS, self._keep_up, logger)
+        keeper = CertificateKeeper(home, self._registry.current, self._registry.renew_certificate, clock, logger)
+        self._keeper = Repeating("certificate", KEEPER_SECONDS, keeper.turn, logger)
 
     @classmethod
     def open(cls, home: Home, *, clock: Clock | None = None, logger: Logger | None = None) -> "Regulator":
@@ -76,6 +79,11 @@ class Regulator:
     def directory(self) -> Directory:
         """Return the newest directory; raises `StaleDirectoryError` if it has expired."""
         return self._registry.current()
+
+    @property
+    def registry(self) -> Registry:
+        """The directory and the certificate authority."""
+        return self._registry
 
     def enrol(self, request: bytes) -> bytes:
         """Answer an enrolment request with a bundle; see `Registry.enrol`."""
@@ -118,8 +126,10 @@ class Regulator:
     def start(self) -> None:
         """Begin the upkeep: denials of ended minutes, an expiring directory, decisions that providers have not got."""
         self._upkeep.start()
+        self._keeper.start()
 
     def close(self) -> None:
         """End the upkeep, close ledger and vault. Closing twice is allowed."""
         self._upkeep.close()
+        self._keeper.close()
         self._resources.close()

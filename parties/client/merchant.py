@@ -16,13 +16,16 @@ import pandas as pd
 from audit.clock import Clock, SystemClock
 from audit.directory import KeyPurpose
 from audit.entry import Entry, decode_entry
+from audit.errors import AuditError
 from audit.ledger import Ledger, LedgerIdentity
 from audit.names import Role
 from audit.statement import Statement, statement
+from parties.certificate_renewal import CertificateKeeper
 from parties.channel import Dialler
 from parties.client.calling import MerchantCalling
 from parties.client.catalogues import CatalogueClient
 from parties.client.contracts import ContractClient
+from parties.client.directory import DirectoryClient
 from parties.client.merchant_contracts import MerchantContracts
 from parties.client.paillier_keys import load_paillier_key
 from parties.client.peers import ComputeClient
@@ -32,7 +35,7 @@ from parties.client.result import AggregateResult
 from parties.client.tables import catalogue_table, contracts_table
 from parties.directory_feed import DirectoryFeed, record_directory
 from parties.entropy import SystemEntropy
-from parties.errors import HomeError
+from parties.errors import HomeError, PartyError
 from parties.home import Home, PassphraseSource, no_passphrase
 from parties.telemetry import beside_a_command, make_logger
 from protocols.paillier_key import PrivateKey
@@ -41,7 +44,7 @@ from sandbox.contract_book import ContractBook
 from sandbox.contract_record import ContractRecord
 from sandbox.description import DatasetDescription
 from sandbox.drafting import draft_contract
-from sandbox.errors import DeclarationError, PeerUnavailableError
+from sandbox.errors import DeclarationError, PeerUnavailableError, SandboxError
 from sandbox.invocation_merchant import MerchantCalls, MerchantInvocation
 from sandbox.ports import AckResult, PartyContext, Progress
 from sandbox.request import AggregateQuery
@@ -66,6 +69,7 @@ class _Rooms:
     catalogues: CatalogueClient
     contracts: MerchantContracts
     calling: MerchantCalling
+    certificate: CertificateKeeper
 
 
 class Merchant:
@@ -271,6 +275,10 @@ class Merchant:
 
     def _catch_up(self) -> None:
         self._rooms.feed.look_again()
+        try:
+            self._rooms.certificate.turn()
+        except (AuditError, PartyError, SandboxError) as error:
+            self._say(f"The certificate expires soon and could not be renewed: {error}")
         if self._rooms.calling.open_calls:
             self._say("A call was left unfinished: `unseen resume` or Merchant.resume() fetches its answer or ends it")
         self.flush()
@@ -326,4 +334,7 @@ def _open_rooms(
         catalogues=CatalogueClient(dialler, feed.current),
         contracts=MerchantContracts(book, client, feed.current, key, say),
         calling=MerchantCalling(context, invocation, session, client, progress),
+        certificate=CertificateKeeper(
+            home, feed.current, DirectoryClient(dialler, feed.current).renew_certificate, clock, logger
+        ),
     )

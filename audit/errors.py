@@ -118,6 +118,10 @@ class SigningHeldError(LedgerUnavailableError):
     """The ledger signs and records nothing until its witnesses' sizes are known."""
 
 
+class CopyFailedError(AuditError):
+    """A database could not be copied; there is no copy."""
+
+
 class QuorumMissingError(AuditError):
     """A checkpoint carries too few of the cosignatures that the policy asks for."""
 

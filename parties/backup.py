@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import IO, Final
 
 from audit.backup import copy_database
-
 from audit.clock import Clock
 from audit.errors import MalformedError
+from audit.names import KeyPurpose
 from audit.spot_check import spot_check
 from audit.verify import verify_database
 from parties.backup_format import (
@@ -72,7 +72,8 @@ def back_up(home: Home, target: Path, *, clock: Clock, options: BackupOptions = 
 
     Raises:
         BackupError: `target` exists, lies inside the home, or its folder is missing; the home changed under the copy.
-        LedgerDamagedError, LedgerUnavailableError: the ledger cannot be copied, or its copy does not hold.
+        CopyFailedError: a database cannot be copied, for want of room or otherwise.
+        LedgerDamagedError: the ledger's copy does not hold.
         OSError: the disk has no room, or is not writable. Nothing is left in any of these cases.
     """
     target = target.absolute()
@@ -111,7 +112,7 @@ def _staging(target: Path) -> Iterator[Path]:
 
 
 def _copy(home: Home, staging: Path, now_ms: int, options: BackupOptions) -> Manifest:
-    before = _keys_stamp(home)
+    before = _log_key_stamp(home)
     databases = [name for name in (LEDGER, VAULT, *_replicas(home), WITNESS) if (home.path / name).exists()]
     for name in databases:
         (staging / name).parent.mkdir(parents=True, exist_ok=True)
@@ -121,8 +122,8 @@ def _copy(home: Home, staging: Path, now_ms: int, options: BackupOptions) -> Man
         for name in small:
             (staging / name).parent.mkdir(parents=True, exist_ok=True)
             (staging / name).write_bytes(home.read(home.path / name, limit=MAX_SMALL_BYTES))
-        if _keys_stamp(home) != before:  # a ledger copied before a rotation does not open with the key after it
-            raise BackupError("keys were replaced while the backup was made: run it again")
+        if _log_key_stamp(home) != before:  # a ledger copied before a rotation does not open with the key after it
+            raise BackupError("the log key was replaced while the backup was made: run it again")
     size, root = _ledger_head(home, staging, options)
     return Manifest(
         party=home.name,
@@ -136,8 +137,8 @@ def _copy(home: Home, staging: Path, now_ms: int, options: BackupOptions) -> Man
     )
 
 
-def _keys_stamp(home: Home) -> tuple[tuple[str, int, int], ...]:
-    stats = ((path.name, path.stat()) for path in sorted(home.keys.iterdir()))
+def _log_key_stamp(home: Home) -> tuple[tuple[str, int, int], ...]:
+    stats = ((path.name, path.stat()) for path in sorted(home.keys.glob(f"{KeyPurpose.LOG.value}*")))
     return tuple((name, stat.st_ino, stat.st_mtime_ns) for name, stat in stats)
 
 

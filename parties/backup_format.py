@@ -42,11 +42,12 @@ SINGLE_FILES: Final = (
     "certificate.pem",
     "ca.pem",
     "directory.dsse",
+    "directory.next",  # at the regulator, while a new one is being recorded: the ledger may know it already
     "enrolment-request.json",
 )
 POLICY_SUFFIX: Final = ".policy"
 """Who must cosign the party's log stands in a file of any name that ends so."""
-FOLDERS: Final = ("keys", "catalog", "enrolled", "renewals")
+FOLDERS: Final = ("keys", "catalog", "enrolled")
 """The folders whose files a backup holds; of `replicas` it holds the databases."""
 _PARTY: Final = re.compile(PARTY_PATTERN)
 _PLAIN: Final = re.compile(r"[^\x00-\x1f\x7f-\x9f/\\.\ud800-\udfff][^\x00-\x1f\x7f-\x9f/\\\ud800-\udfff]*")

@@ -25,6 +25,8 @@ COMMANDS: Final[Mapping[str, str]] = {
     "aggregate": "parties.cli.aggregate:aggregate",
     "resume": "parties.cli.aggregate:resume",
     "ledger": "parties.cli.ledger:app",
+    "backup": "parties.cli.backup:backup",
+    "restore": "parties.cli.backup:restore",
     "statement": "parties.cli.statement:statement",
     "demo": "parties.cli.demo:demo",
 }

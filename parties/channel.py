@@ -4,10 +4,8 @@ A failed handshake reaches a gRPC client as "unavailable". To say whose certific
 once more with Python's own TLS, which tells its side of the story.
 """
 
-import secrets
 import socket
 import ssl
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -20,7 +18,7 @@ from audit.directory import PartyRecord
 from parties.config import Limits
 from parties.errors import CertificateRefusedError, Culprit, from_rpc_error
 from parties.home import Home, TlsMaterial
-from parties.identity import key_from_pem, key_to_pem
+from parties.tls_pair import load_pair
 from sandbox.errors import PeerUnavailableError
 from sandbox.ports import CurrentDirectory
 
@@ -224,11 +222,5 @@ def _own_context(tls: TlsMaterial) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.load_verify_locations(cadata=tls.roots.decode("ascii"))
     context.set_alpn_protocols(["h2"])
-    # Python's ssl takes keys from files only: encrypted for the moment, under a passphrase that is nowhere else.
-    once = secrets.token_hex(32).encode("ascii")
-    key = key_to_pem(key_from_pem(tls.key, None, where="the TLS key"), once)
-    with tempfile.NamedTemporaryFile(prefix="unseen-") as file:
-        file.write(key + tls.certificate)
-        file.flush()
-        context.load_cert_chain(file.name, password=once)
+    load_pair(context, tls)
     return context

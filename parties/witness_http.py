@@ -25,6 +25,7 @@ from parties.errors import ListenError, PartyError
 from parties.home import Home
 from parties.http_connection import HttpConnection
 from parties.telemetry import Logger
+from parties.tls_pair import load_pair
 from sandbox.errors import SandboxError
 
 ADD_CHECKPOINT: Final = "/add-checkpoint"
@@ -64,8 +65,8 @@ class WitnessHttpServer:
         """Listen, and return the HOST:PORT bound.
 
         Raises:
-            ListenError: the address is taken or none of this machine's, or the certificate and key do not fit.
-            HomeError, PassphraseError: they cannot be read.
+            ListenError: the address is taken, or none of this machine's.
+            HomeError, PassphraseError: certificate and key cannot be read, or do not belong together.
         """
         host, _, port = self._address.rpartition(":")
         self._certificate = _Certificate(self._home, self._logger)
@@ -168,10 +169,7 @@ class _Certificate:
         self._logger = logger
         self._lock = threading.Lock()
         self._stamp = home.tls_stamp()
-        try:
-            self._context = self._load()
-        except OSError as error:
-            raise ListenError(f"{home.name} has no certificate and key that fit: {error}; enrol it anew") from error
+        self._context = self._load()
 
     def context(self) -> ssl.SSLContext:
         """Return what a handshake that begins now uses."""
@@ -186,13 +184,10 @@ class _Certificate:
             return self._context
 
     def _load(self) -> ssl.SSLContext:
-        certificate, key = self._home.certificate_path, self._home.keys / "tls.pem"
-        for path in (certificate, key):
-            self._home.read(path)  # says better than OpenSSL what is missing
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.set_alpn_protocols(["http/1.1"])
-        context.load_cert_chain(certificate, key, password=self._home.passphrase or b"")
+        load_pair(context, self._home.tls())
         return context
 
 

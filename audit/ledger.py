@@ -3,27 +3,23 @@
 One process holds it open for writing. `append` is safe from any thread; so is reading.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from audit.adoption import Retrieved, check_owner
 from audit.checkpoint import NoteSignature
 from audit.clock import Clock
 from audit.draft import Appended, Draft, Guard, LedgerConfig, LedgerIdentity
 from audit.entry import Genesis
-from audit.errors import LedgerDamagedError, LedgerError
 from audit.file_lock import FileLock
 from audit.keys import SigningKey
+from audit.ledger_reader import LedgerReader, open_reader
 from audit.ledger_writer import Author, LedgerWriter
 from audit.log_keys import read_genesis
 from audit.recovery import Fold
 from audit.sequencer import Sequencer
-from audit.store_sqlite import SqliteReader, SqliteStore, open_sqlite_reader
-from audit.tiles import TileNodes
-from audit.tree import Frontier, consistency_proof, inclusion_proof
+from audit.store_sqlite import SqliteReader, SqliteStore
 
 __all__ = [
     "Appended",
@@ -37,107 +33,6 @@ __all__ = [
     "LedgerReader",
     "open_reader",
 ]
-
-
-class LedgerReader:
-    """Reads a ledger's committed entries, checkpoints and proofs. Safe to share between threads."""
-
-    __slots__ = ("_reader",)
-
-    def __init__(self, reader: SqliteReader) -> None:
-        self._reader = reader
-
-    @property
-    def size(self) -> int:
-        """Number of committed entries."""
-        return self._reader.head().size
-
-    def genesis(self) -> Genesis:
-        """The first entry: whose ledger this is.
-
-        Raises:
-            LedgerDamagedError: it is missing or is no genesis entry.
-        """
-        return read_genesis(self._reader)
-
-    def read(self, start: int, end: int) -> Iterator[bytes]:
-        """The stored bytes of entries start to end - 1, in order; fewer where the ledger ends before.
-
-        Raises:
-            LedgerDamagedError: an entry is missing.
-        """
-        expected = start
-        for index, data in self._reader.entries(start, min(end, self.size)):
-            if index != expected:
-                raise LedgerDamagedError(f"entry {expected} is missing: verify the ledger")
-            yield data
-            expected += 1
-
-    def find(self, key: str) -> int | None:
-        """The index of the entry that holds a unique key, or None."""
-        return self._reader.find(key)
-
-    def latest_checkpoint(self) -> bytes | None:
-        """The signed checkpoint of the largest size, or None before the first."""
-        stored = self._reader.latest_checkpoint()
-        return None if stored is None else stored.note
-
-    def checkpoints(self) -> Iterator[bytes]:
-        """All signed checkpoints, by size."""
-        return (stored.note for stored in self._reader.checkpoints())
-
-    def checkpoints_backwards(self) -> Iterator[bytes]:
-        """All signed checkpoints, the largest size first."""
-        return (stored.note for stored in self._reader.checkpoints_backwards())
-
-    def inclusion_proof(self, index: int, size: int) -> list[bytes]:
-        """RFC 6962 proof that entry `index` is in the tree of the first `size` entries.
-
-        Raises:
-            LedgerError: not 0 <= index < size <= the ledger's size.
-        """
-        self._check_size(size)
-        return inclusion_proof(index, size, TileNodes(self._reader.tile))
-
-    def consistency_proof(self, old: int, new: int) -> list[bytes]:
-        """RFC 6962 proof that the tree of `new` entries extends that of `old`.
-
-        Raises:
-            LedgerError: not 0 <= old <= new <= the ledger's size.
-        """
-        self._check_size(new)
-        return consistency_proof(old, new, TileNodes(self._reader.tile))
-
-    def root(self, size: int) -> bytes:
-        """The RFC 6962 root over the first `size` entries (32 bytes), from the stored tiles.
-
-        Raises:
-            LedgerError: size exceeds the ledger's.
-            MalformedError: the tiles are damaged: verify the ledger.
-        """
-        self._check_size(size)
-        return Frontier.load(size, TileNodes(self._reader.tile)).root()
-
-    def tile(self, level: int, index: int) -> bytes:
-        """The hashes of a C2SP tile as far as it is filled, empty where there is none."""
-        return self._reader.tile(level, index)
-
-    def close(self) -> None:
-        """Closes the file; a second time does nothing."""
-        self._reader.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def _check_size(self, size: int) -> None:
-        have = self.size
-        if size > have:
-            raise LedgerError(f"a proof over {size} entries was asked of a ledger of {have}")
 
 
 class Ledger(LedgerReader):
@@ -163,6 +58,7 @@ class Ledger(LedgerReader):
         folds: Sequence[Fold] = (),
         config: LedgerConfig | None = None,
         hold: bool = False,
+        takes_over: int | None = None,
     ) -> "Ledger":
         """Opens a ledger, or makes one whose first entry is the owner's GENESIS.
 
@@ -177,15 +73,18 @@ class Ledger(LedgerReader):
             config: limits and rhythms.
             hold: sign nothing until `release`, for a log whose witnesses may know more entries than are here. A new
                 ledger then stays without its GENESIS until something is appended, or it is released.
+            takes_over: where the entries name another key, which is lost or revoked, `key` takes the log over: as
+                `rotate` without vouching, by this version of the directory, at once or at `release`.
 
         Raises:
             LedgerUnavailableError: in use by another process (named), not writable, or another party's or key's ledger.
             LedgerDamagedError: its entries are damaged.
+            MalformedError: `key` is to take over, and is of another log or has signed this one before.
         """
         path, config = Path(path), config or LedgerConfig()
         lock = FileLock(path)
         try:
-            author = Author(identity, key, clock)
+            author = Author(identity, key, clock, takes_over)
             writer = LedgerWriter(lambda: _open_own(path, identity), author, folds, config.seal_entries, held=hold)
             try:
                 ledger = cls(author, lock, writer, config, path)
@@ -197,6 +96,8 @@ class Ledger(LedgerReader):
             raise
         try:
             if not hold:
+                if takes_over is not None:
+                    ledger._sequencer.perform(writer.take_over)
                 ledger._begin()
         except BaseException:
             ledger.close()
@@ -346,16 +247,6 @@ class Ledger(LedgerReader):
 
         with suppress(_BegunError):
             self._sequencer.submit(guard)
-
-
-def open_reader(path: Path) -> LedgerReader:
-    """Opens a ledger for reading, also while its party is running.
-
-    Raises:
-        LedgerUnavailableError: no such ledger, or it cannot be read.
-        LedgerDamagedError: it is no SQLite file, or is corrupt.
-    """
-    return LedgerReader(open_sqlite_reader(Path(path)))
 
 
 class _BegunError(Exception):

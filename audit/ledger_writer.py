@@ -6,27 +6,27 @@ ahead of the store: the sequencer then has them computed anew (`set_aside`).
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from audit.adoption import Adoption, Retrieved, verify_adoption
 from audit.checkpoint import Checkpoint, Note, NoteSignature, sign_checkpoint
 from audit.clock import Clock
 from audit.cosignature import add_lines
 from audit.draft import MAX_KEY_CHARACTERS, Appended, Draft, Guard, LedgerIdentity
-from audit.entry import Entry, Genesis, LogKeyChanged, Seal, encode_entry
+from audit.entry import Genesis, LogKeyChanged, encode_entry
 from audit.entry_keys import EntryKeys
 from audit.errors import (
     DuplicateKeyError,
     LedgerDamagedError,
     LedgerError,
-    LedgerUnavailableError,
     MalformedError,
     SigningHeldError,
 )
+from audit.growing import Growing
 from audit.keys import SigningKey
-from audit.log_keys import log_key_key, schedule_after
+from audit.log_keys import log_key_key
 from audit.recovery import Fold, Tail, check_key, recover
-from audit.store import Batch, Head, Store, StoredCheckpoint
+from audit.store import Store, StoredCheckpoint
 from audit.tree import Frontier, leaf_hash
 
 _LOG = logging.getLogger(__name__)
@@ -34,20 +34,16 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Author:
-    """Who writes: the ledger's owner, with its log key and the clock for seals."""
+    """Who writes: the ledger's owner, with its log key and the clock for seals.
+
+    Attributes:
+        takes_over: version of the directory by which `key` takes the log over, should the entries name another.
+    """
 
     identity: LedgerIdentity
     key: SigningKey
     clock: Clock
-
-
-@dataclass(slots=True)
-class _Growing:
-    """What one transaction adds, being put together."""
-
-    first: int
-    entries: list[bytes] = field(default_factory=list)
-    keys: dict[str, int] = field(default_factory=dict)
+    takes_over: int | None = None
 
 
 class LedgerWriter:
@@ -100,7 +96,7 @@ class LedgerWriter:
         if self._awaited is not None:
             raise SigningHeldError(self._still_adopting())
         store = self._ready()
-        growing = _Growing(self._tail.frontier.size)
+        growing = Growing(self._tail, self._folds)
         answers: list[Appended | Exception] = []
         with store.transaction():
             for guard in guards:
@@ -110,10 +106,9 @@ class LedgerWriter:
                 except Exception as error:  # noqa: BLE001  a guard's refusal is its caller's alone
                     answers.append(error)
                     continue
-                index = self._take(draft.entry, data, growing)
-                growing.keys.update(dict.fromkeys(draft.keys, index))
+                index = growing.take(draft.entry, data, draft.keys)
                 answers.append(Appended(index, data, draft.entry))
-            self._write(store, growing)
+            _write(store, growing)
         self.committed = self._tail.frontier.size
         return answers
 
@@ -167,9 +162,16 @@ class LedgerWriter:
         self._ready()
         if self._awaited is not None:
             raise SigningHeldError(self._still_adopting())
+        self.take_over()
         if self._tail.schedule is not None:
             check_key(self._tail.schedule, self._keys)
         self.held = False
+
+    def take_over(self) -> None:
+        """Hands the log over to the author's key, if it is to take over and the entries name another."""
+        version, schedule = self._author.takes_over, self._tail.schedule
+        if version is not None and schedule is not None and schedule.current not in self._keys:
+            self._hand_over(self._author.key, version, vouch=False)
 
     def adopt(self, retrieved: Retrieved) -> None:
         """Records entries of this ledger's own that an older backup lost; as `Ledger.adopt`."""
@@ -187,6 +189,9 @@ class LedgerWriter:
         """Hands the log over to another key; as `Ledger.rotate`. Entry and checkpoint are one transaction."""
         if self.held:
             raise SigningHeldError("the log's key is not changed until its witnesses have said which size they know")
+        self._hand_over(key, version, vouch=vouch)
+
+    def _hand_over(self, key: SigningKey, version: int, *, vouch: bool) -> None:
         store, schedule = self._ready(), self._tail.schedule
         assert schedule is not None  # a ledger that is not held has its genesis entry
         new = key.verifying_key
@@ -201,11 +206,11 @@ class LedgerWriter:
         )
         signer = self._signing_key() if vouch else key
         self._keys[new] = key  # before the commit: it may take effect and still be reported as failed
-        growing = _Growing(self._tail.frontier.size)
+        growing = Growing(self._tail, self._folds)
         with store.transaction():
             self._seal_if_due(growing)
-            growing.keys[log_key_key(new)] = self._take(entry, encode_entry(entry), growing)
-            self._write(store, growing)
+            growing.take(entry, encode_entry(entry), [log_key_key(new)])
+            _write(store, growing)
             self._checkpoint(store, signer)
         self.committed = self._tail.frontier.size
 
@@ -235,14 +240,15 @@ class LedgerWriter:
     def _load(self) -> Tail:
         store = self._open_store()
         try:
-            tail = recover(store, self._folds, keys=self._keys, origin=self.origin)
+            any_key = self._author.takes_over is not None
+            tail = recover(store, self._folds, keys=self._keys, origin=self.origin, any_key=any_key)
         except BaseException:
             store.close()
             raise
         self._store = store
         return tail
 
-    def _judge(self, guard: Guard, growing: _Growing, store: Store) -> tuple[Draft, bytes]:
+    def _judge(self, guard: Guard, growing: Growing, store: Store) -> tuple[Draft, bytes]:
         """Runs a guard; its draft must be the owner's, well formed, and hold no key twice."""
         draft = guard()
         entry, party = draft.entry, self._author.identity.party
@@ -254,52 +260,23 @@ class LedgerWriter:
         for position, key in enumerate(draft.keys):
             if not 0 < len(key) <= MAX_KEY_CHARACTERS:
                 raise MalformedError(f"a unique key has 1 to {MAX_KEY_CHARACTERS} characters, this one {len(key)}")
-            if key in draft.keys[:position] or key in growing.keys or store.find(key) is not None:
+            if key in draft.keys[:position] or growing.holds(key) or store.find(key) is not None:
                 raise DuplicateKeyError(key)
         return draft, data
 
-    def _seal_if_due(self, growing: _Growing) -> None:
-        chain = self._tail.chain
-        if chain.size and chain.size % self._seal_entries == 0:
-            now_ms = self._author.clock.now_ms()
-            seal = Seal(party=self._author.identity.party, at_ms=now_ms, size=chain.size, chain=chain.head.hex())
-            self._take(seal, encode_entry(seal), growing)
-
-    def _take(self, entry: Entry, data: bytes, growing: _Growing) -> int:
-        """Puts an accepted entry behind the others and brings the folds up to it."""
-        tail = self._tail
-        index = tail.frontier.size
-        leaf = leaf_hash(data)
-        tail.frontier.append(leaf)
-        tail.edge.append(leaf)
-        tail.chain.append(leaf)
-        tail.schedule = schedule_after(tail.schedule, index, entry)
-        growing.entries.append(data)
-        try:
-            for fold in self._folds:
-                fold.apply(index, entry)
-        except Exception as error:
-            raise LedgerUnavailableError(
-                f"a fold refused entry {index}, which its guard accepted; nothing was recorded: {error!r}"
-            ) from error
-        return index
-
-    def _write(self, store: Store, growing: _Growing) -> None:
-        if growing.entries:
-            tail = self._tail
-            head = Head(tail.chain.size, tail.chain.head)
-            store.add(Batch(growing.first, growing.entries, list(growing.keys.items()), tail.edge.take_changed(), head))
+    def _seal_if_due(self, growing: Growing) -> None:
+        size = self._tail.chain.size
+        if size and size % self._seal_entries == 0:
+            growing.seal(self._author.identity.party, self._author.clock.now_ms())
 
     def _record(self, store: Store, adoption: Adoption) -> None:
         """Adds adopted entries; one that holds a key twice was written so, and the first holder keeps it."""
-        growing = _Growing(self._tail.frontier.size)
+        growing = Growing(self._tail, self._folds)
         keys, self._entry_keys = self._keys_so_far(store), None
         named = [keys.keys_of(entry) for entry, _ in adoption.entries]  # refuses before anything has changed
         for (entry, data), names in zip(adoption.entries, named, strict=True):
-            index = self._take(entry, data, growing)
-            free = (name for name in names if name not in growing.keys and store.find(name) is None)
-            growing.keys.update(dict.fromkeys(free, index))
-        self._write(store, growing)
+            growing.take(entry, data, [name for name in names if not growing.holds(name) and store.find(name) is None])
+        _write(store, growing)
         self._entry_keys = (self._tail.frontier.size, keys)
         if adoption.reached is not None:
             self._keep(store, adoption.reached)
@@ -365,6 +342,12 @@ class LedgerWriter:
             f"entries {self.committed} to {(self._awaited or 0) - 1} of this ledger are still to be taken back from a"
             " witness's copy"
         )
+
+
+def _write(store: Store, growing: Growing) -> None:
+    batch = growing.batch()
+    if batch is not None:
+        store.add(batch)
 
 
 def _with_lines(stored: StoredCheckpoint, lines: Sequence[NoteSignature]) -> StoredCheckpoint:

@@ -61,7 +61,9 @@ class Tail:
     checkpoint: StoredCheckpoint | None
 
 
-def recover(store: Store, folds: Sequence[Fold], *, keys: Collection[VerifyingKey], origin: str) -> Tail:
+def recover(
+    store: Store, folds: Sequence[Fold], *, keys: Collection[VerifyingKey], origin: str, any_key: bool = False
+) -> Tail:
     """Checks a store, repairs its tiles, replays the folds, and says where everything stands.
 
     With folds all entries are read and checked; without, those since the last seal.
@@ -71,6 +73,7 @@ def recover(store: Store, folds: Sequence[Fold], *, keys: Collection[VerifyingKe
         folds: states to compute anew.
         keys: the log keys that the owner holds; the one that the entries name last is among them.
         origin: the log's name.
+        any_key: it need not be, since another key is about to take over.
 
     Raises:
         LedgerDamagedError: the entries are not those that were recorded.
@@ -89,7 +92,7 @@ def recover(store: Store, folds: Sequence[Fold], *, keys: Collection[VerifyingKe
         raise LedgerDamagedError("the entries are not those that the ledger's chain was computed over: verify it")
     checkpoint = store.latest_checkpoint()
     schedule = log_keys.schedule if folds else _stored_schedule(store, keys, checkpoint, origin)
-    if schedule is not None:
+    if schedule is not None and not any_key:
         check_key(schedule, keys)
     signed = _signed(checkpoint, head.size, schedule, origin)
     tail = _from_tiles(store, chain, signed) if tiles_agree else None

@@ -72,13 +72,14 @@ class DirectoryFeed:
         self._data = data
         self._directory = verify_directory(data, home.regulator_key(), now_ms=0)
         accepted(data, self._directory)
-        self._dialler = Dialler(home, self._held)
+        self._dialler = Dialler(home, self.held)
         self._looking = threading.Lock()
         self._looked = -LOOK_SECONDS
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def _held(self) -> Directory:
+    def held(self) -> Directory:
+        """Return the newest accepted directory, be it expired."""
         return self._directory
 
     def current(self) -> Directory:

@@ -2,35 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from audit.__main__ import home_directory, load_directory
-from audit.clock import SystemClock
 from audit.directory import Directory
-from audit.discrepancy import Discrepancy, Finding, LedgerHead, Sighting
-from audit.draft import Draft
-from audit.entry import DiscrepancyFound
-from audit.errors import DuplicateKeyError
-from audit.ledger import Ledger, LedgerIdentity, LedgerReader, open_reader
-from audit.ledger_view import read_view
-from audit.names import KeyPurpose
+from audit.discrepancy import Finding, LedgerHead, Sighting, read_discrepancy
+from audit.envelope import Envelope
+from audit.errors import AuditError
+from audit.ledger import LedgerReader, open_reader
+from audit.ledger_view import LedgerView, read_view
+from audit.names import Role
 from audit.reconcile import Reconciliation, judge_by, reconcile, unchecked
 from audit.tariff import format_micro
 from audit.verify import LEDGER_FILE
 from parties.cli.chinese import word
 from parties.cli.exit_codes import VERIFICATION_FAILED
 from parties.cli.output import HomeOption, JsonOption, PassphraseOption, emit_json, emit_table, open_home, say, talk
-from parties.errors import UsageError
+from parties.errors import NotFoundError, UsageError
+from parties.findings import record_findings
 from parties.home import Home
 
 SHOWN: Final = 12
 """Characters of an identifier that a table shows."""
+_STEP: Final = 4096
+"""Entries after which a bar moves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +64,13 @@ class OpenLedger:
 
 def reconcile_command(
     paths: Annotated[
-        list[Path], typer.Argument(metavar="A B...", help="Home folders, or ledger.db files.", show_default=False)
-    ],
+        list[Path] | None,
+        typer.Argument(
+            metavar="[A B...]",
+            help="Home folders, or ledger.db files; default: all that the regulator of --home keeps.",
+            show_default=False,
+        ),
+    ] = None,
     record: Annotated[
         bool, typer.Option("--record", help="Enter each discrepancy, signed, into the ledger of --home.")
     ] = False,
@@ -78,13 +87,14 @@ def reconcile_command(
     """Compare the receipts of several parties' ledgers: exit 0 when they agree, 5 with discrepancies.
 
     Every provider given is compared with every merchant given. Verify the ledgers first: this compares what they say.
-    With --record the party of --home must not be running.
+    With --record the findings go through the party's server if it is running.
     """
-    recorder = open_home(home, passphrase_file) if record else None
-    known = _directory([*([] if home is None else [home]), *paths], directory, regulator_vkey)
+    own = open_home(home, passphrase_file) if record else None
+    given = paths or _replicas(open_home(home))
+    known = _directory([*([] if home is None else [home]), *given], directory, regulator_vkey)
     with ExitStack() as stack:
         ledgers: list[OpenLedger] = []
-        for path in paths:
+        for path in given:
             ledgers.append(OpenLedger.open(path))
             stack.callback(ledgers[-1].reader.close)
         by_party = {ledger.party: ledger for ledger in ledgers}
@@ -92,10 +102,9 @@ def reconcile_command(
         def entry(party: str, index: int) -> bytes:
             return next(by_party[party].reader.read(index, index + 1))
 
-        views = [read_view(ledger.party, ledger.reader.read(0, ledger.size)) for ledger in ledgers]
-        result = reconcile(views, unchecked if known is None else judge_by(known, entry))
-        heads = {} if recorder is None else {ledger.party: ledger.head() for ledger in ledgers}
-    recorded = None if recorder is None else _record(recorder, result.findings, heads)
+        result = reconcile(_views(ledgers), unchecked if known is None else judge_by(known, entry))
+        heads = {} if own is None else {ledger.party: ledger.head() for ledger in ledgers}
+    recorded = None if own is None else record_findings(own, result.findings, heads)
     _show(result, recorded, json=json)
     raise typer.Exit(VERIFICATION_FAILED if result.findings else 0)
 
@@ -110,24 +119,38 @@ def _directory(homes: Sequence[Path], given: Path | None, vkey: str) -> Director
     return next((directory for directory in found if directory is not None), None)
 
 
-def _record(home: Home, findings: Sequence[Finding], heads: dict[str, LedgerHead]) -> int:
-    """Enter the findings that the home's ledger does not hold yet; returns how many those were."""
-    clock, message_key = SystemClock(), home.signing_key(KeyPurpose.MESSAGE)
-    log_key = home.signing_key(KeyPurpose.LOG)
-    identity = LedgerIdentity(home.name, home.role, home.config.party.legal_entity, home.origin)
-    added = 0
-    with Ledger.open(home.ledger_path, identity=identity, key=log_key, clock=clock) as ledger:
-        for finding in findings:
-            now_ms = clock.now_ms()
-            pair = heads[finding.provider], heads[finding.merchant]
-            signed = Discrepancy(finding, home.name, now_ms, *pair).sign(message_key)
-            found = DiscrepancyFound(party=home.name, at_ms=now_ms, discrepancy_id=signed.digest, discrepancy=signed)
-            try:
-                ledger.append(Draft(found, keys=(finding.unique_key,)))
-                added += 1
-            except DuplicateKeyError:
-                continue
-    return added
+def _replicas(home: Home) -> list[Path]:
+    """The copies of the parties' ledgers that the regulator keeps, and that hold anything."""
+    if home.role is not Role.REGULATOR:
+        raise UsageError(f"{home.name} is a {home.role.value} and keeps nobody's entries: name the ledgers to compare")
+    found: list[Path] = []
+    for path in sorted(home.replicas.glob(f"*/{LEDGER_FILE}")):
+        reader = open_reader(path)
+        if reader.size:
+            found.append(path)
+        reader.close()
+    if not found:
+        raise NotFoundError(f"{home.replicas} holds no entries yet: parties send theirs while {home.name} is served")
+    return found
+
+
+def _views(ledgers: Sequence[OpenLedger]) -> list[LedgerView]:
+    """Read every ledger, telling how far that is where somebody watches."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        reading = say("Reading {party}", "读取 {party}")
+        tasks = [bars.add_task(reading.format(party=ledger.party), total=ledger.size) for ledger in ledgers]
+        return [
+            read_view(ledger.party, _told(ledger.reader.read(0, ledger.size), bars, task))
+            for ledger, task in zip(ledgers, tasks, strict=True)
+        ]
+
+
+def _told(entries: Iterator[bytes], bars: Progress, task: TaskID) -> Iterator[bytes]:
+    while some := tuple(itertools.islice(entries, _STEP)):
+        yield from some
+        bars.advance(task, len(some))
 
 
 def _show(result: Reconciliation, recorded: int | None, *, json: bool) -> None:
@@ -195,3 +218,13 @@ def _shown(sighting: Sighting | None) -> str:
         return "-"
     amount = format_micro(sighting.price_micro)
     return f"{sighting.receipt_id[:SHOWN]} #{sighting.index} {amount} {sighting.currency} {sighting.standing.value}"
+
+
+def discrepancy_text(entry: Mapping[str, object]) -> str:
+    """Return what a DISCREPANCY entry, as JSON, is about: `missing in the ledger of east: east - shop, call ...`."""
+    try:
+        finding = read_discrepancy(Envelope.from_json(entry.get("discrepancy"))).finding
+    except AuditError:  # damaged; `unseen ledger verify` says how
+        return str(entry.get("discrepancy_id", ""))[:SHOWN]
+    place = say(f" in the ledger of {finding.ledger}", f"（{finding.ledger} 的账本）") if finding.ledger else ""
+    return f"{word(finding.kind)}{place}: {finding.provider} - {finding.merchant}, {finding.call[:SHOWN]}"

@@ -1,4 +1,4 @@
-"""The ledger service: checkpoints and proofs to counterparties, entries to the regulator."""
+"""The ledger service: checkpoints and proofs to counterparties, entries to the regulator; own findings come in."""
 
 # ruff: noqa: N802  (gRPC calls the methods by their names on the wire)
 
@@ -10,8 +10,11 @@ from typing import Final
 import grpc
 from unseen.v1 import ledger_pb2, ledger_pb2_grpc
 
-from parties.compute_messages import digest
+from audit.names import KeyPurpose
+from parties.compute_messages import bounded, digest
+from parties.identity import require_self
 from parties.ledger_reading import LedgerReading
+from parties.ledger_recording import MAX_DISCREPANCY_BYTES, LedgerRecording
 from parties.service.edge import Edge
 from sandbox.errors import DenialReason, DeniedError
 
@@ -19,10 +22,11 @@ _MAX_SIZE: Final = 2**63 - 1
 
 
 class LedgerService(ledger_pb2_grpc.LedgerServiceServicer):
-    """Reads one party's ledger; writes nothing."""
+    """Reads one party's ledger; writes what the party itself has found, and nothing else."""
 
     def __init__(self, reading: LedgerReading, edge: Edge) -> None:
         self._reading = reading
+        self._recording = LedgerRecording(reading.ledger, reading.party, edge.clock)
         self._edge = edge
 
     def GetCheckpoint(
@@ -65,6 +69,17 @@ class LedgerService(ledger_pb2_grpc.LedgerServiceServicer):
         with self._edge.serving(context):
             hashes = self._reading.consistency(_size(request.old_size), _size(request.new_size))
             return ledger_pb2.GetConsistencyProofResponse(hashes=hashes)
+
+    def RecordDiscrepancy(
+        self, request: ledger_pb2.RecordDiscrepancyRequest, context: grpc.ServicerContext
+    ) -> ledger_pb2.RecordDiscrepancyResponse:
+        """Enter a discrepancy that this party's own officials have found."""
+        with self._edge.serving(context) as caller:
+            party = self._reading.party
+            require_self(caller.peer, party)
+            envelope = bounded("envelope", request.envelope, MAX_DISCREPANCY_BYTES)
+            key = self._edge.directory().party(party).key(KeyPurpose.MESSAGE)
+            return ledger_pb2.RecordDiscrepancyResponse(added=self._recording.discrepancy(envelope, key))
 
 
 def _size(value: int) -> int:

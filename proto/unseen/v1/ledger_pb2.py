@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16unseen/v1/ledger.proto\x12\tunseen.v1\"\x16\n\x14GetCheckpointRequest\"%\n\x15GetCheckpointResponse\x12\x0c\n\x04note\x18\x01 \x01(\x0c\"0\n\x12ListEntriesRequest\x12\r\n\x05start\x18\x01 \x01(\x04\x12\x0b\n\x03\x65nd\x18\x02 \x01(\x04\"5\n\x13ListEntriesResponse\x12\r\n\x05start\x18\x01 \x01(\x04\x12\x0f\n\x07\x65ntries\x18\x02 \x03(\x0c\"X\n\x18GetInclusionProofRequest\x12\x0f\n\x05index\x18\x01 \x01(\x04H\x00\x12\x14\n\nreceipt_id\x18\x02 \x01(\tH\x00\x12\x0c\n\x04size\x18\x03 \x01(\x04\x42\x07\n\x05\x65ntry\"e\n\x19GetInclusionProofResponse\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\r\n\x05\x65ntry\x18\x03 \x01(\x0c\x12\x0e\n\x06hashes\x18\x04 \x03(\x0c\x12\x0c\n\x04note\x18\x05 \x01(\x0c\"@\n\x1aGetConsistencyProofRequest\x12\x10\n\x08old_size\x18\x01 \x01(\x04\x12\x10\n\x08new_size\x18\x02 \x01(\x04\"-\n\x1bGetConsistencyProofResponse\x12\x0e\n\x06hashes\x18\x01 \x03(\x0c\x32\xf9\x02\n\rLedgerService\x12R\n\rGetCheckpoint\x12\x1f.unseen.v1.GetCheckpointRequest\x1a .unseen.v1.GetCheckpointResponse\x12N\n\x0bListEntries\x12\x1d.unseen.v1.ListEntriesRequest\x1a\x1e.unseen.v1.ListEntriesResponse0\x01\x12^\n\x11GetInclusionProof\x12#.unseen.v1.GetInclusionProofRequest\x1a$.unseen.v1.GetInclusionProofResponse\x12\x64\n\x13GetConsistencyProof\x12%.unseen.v1.GetConsistencyProofRequest\x1a&.unseen.v1.GetConsistencyProofResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x16unseen/v1/ledger.proto\x12\tunseen.v1\"\x16\n\x14GetCheckpointRequest\"%\n\x15GetCheckpointResponse\x12\x0c\n\x04note\x18\x01 \x01(\x0c\"0\n\x12ListEntriesRequest\x12\r\n\x05start\x18\x01 \x01(\x04\x12\x0b\n\x03\x65nd\x18\x02 \x01(\x04\"5\n\x13ListEntriesResponse\x12\r\n\x05start\x18\x01 \x01(\x04\x12\x0f\n\x07\x65ntries\x18\x02 \x03(\x0c\"X\n\x18GetInclusionProofRequest\x12\x0f\n\x05index\x18\x01 \x01(\x04H\x00\x12\x14\n\nreceipt_id\x18\x02 \x01(\tH\x00\x12\x0c\n\x04size\x18\x03 \x01(\x04\x42\x07\n\x05\x65ntry\"e\n\x19GetInclusionProofResponse\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\r\n\x05\x65ntry\x18\x03 \x01(\x0c\x12\x0e\n\x06hashes\x18\x04 \x03(\x0c\x12\x0c\n\x04note\x18\x05 \x01(\x0c\"@\n\x1aGetConsistencyProofRequest\x12\x10\n\x08old_size\x18\x01 \x01(\x04\x12\x10\n\x08new_size\x18\x02 \x01(\x04\"-\n\x1bGetConsistencyProofResponse\x12\x0e\n\x06hashes\x18\x01 \x03(\x0c\",\n\x18RecordDiscrepancyRequest\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\"*\n\x19RecordDiscrepancyResponse\x12\r\n\x05\x61\x64\x64\x65\x64\x18\x01 \x01(\x08\x32\xd9\x03\n\rLedgerService\x12R\n\rGetCheckpoint\x12\x1f.unseen.v1.GetCheckpointRequest\x1a .unseen.v1.GetCheckpointResponse\x12N\n\x0bListEntries\x12\x1d.unseen.v1.ListEntriesRequest\x1a\x1e.unseen.v1.ListEntriesResponse0\x01\x12^\n\x11GetInclusionProof\x12#.unseen.v1.GetInclusionProofRequest\x1a$.unseen.v1.GetInclusionProofResponse\x12\x64\n\x13GetConsistencyProof\x12%.unseen.v1.GetConsistencyProofRequest\x1a&.unseen.v1.GetConsistencyProofResponse\x12^\n\x11RecordDiscrepancy\x12#.unseen.v1.RecordDiscrepancyRequest\x1a$.unseen.v1.RecordDiscrepancyResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -47,6 +47,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETCONSISTENCYPROOFREQUEST']._serialized_end=462
   _globals['_GETCONSISTENCYPROOFRESPONSE']._serialized_start=464
   _globals['_GETCONSISTENCYPROOFRESPONSE']._serialized_end=509
-  _globals['_LEDGERSERVICE']._serialized_start=512
-  _globals['_LEDGERSERVICE']._serialized_end=889
+  _globals['_RECORDDISCREPANCYREQUEST']._serialized_start=511
+  _globals['_RECORDDISCREPANCYREQUEST']._serialized_end=555
+  _globals['_RECORDDISCREPANCYRESPONSE']._serialized_start=557
+  _globals['_RECORDDISCREPANCYRESPONSE']._serialized_end=599
+  _globals['_LEDGERSERVICE']._serialized_start=602
+  _globals['_LEDGERSERVICE']._serialized_end=1075
 # @@protoc_insertion_point(module_scope)

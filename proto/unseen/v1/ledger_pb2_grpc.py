@@ -27,7 +27,7 @@ if _version_not_supported:
 
 class LedgerServiceStub:
     """LedgerService is served by providers and by the regulator. The regulator may read every entry; a counterparty gets
-    checkpoints and the proofs of its own receipts.
+    checkpoints and the proofs of its own receipts. The party itself may have it record what it has found.
     """
 
     def __init__(self, channel):
@@ -56,11 +56,16 @@ class LedgerServiceStub:
                 request_serializer=unseen_dot_v1_dot_ledger__pb2.GetConsistencyProofRequest.SerializeToString,
                 response_deserializer=unseen_dot_v1_dot_ledger__pb2.GetConsistencyProofResponse.FromString,
                 _registered_method=True)
+        self.RecordDiscrepancy = channel.unary_unary(
+                '/unseen.v1.LedgerService/RecordDiscrepancy',
+                request_serializer=unseen_dot_v1_dot_ledger__pb2.RecordDiscrepancyRequest.SerializeToString,
+                response_deserializer=unseen_dot_v1_dot_ledger__pb2.RecordDiscrepancyResponse.FromString,
+                _registered_method=True)
 
 
 class LedgerServiceServicer:
     """LedgerService is served by providers and by the regulator. The regulator may read every entry; a counterparty gets
-    checkpoints and the proofs of its own receipts.
+    checkpoints and the proofs of its own receipts. The party itself may have it record what it has found.
     """
 
     def GetCheckpoint(self, request, context):
@@ -91,6 +96,13 @@ class LedgerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RecordDiscrepancy(self, request, context):
+        """RecordDiscrepancy enters a discrepancy that the party itself has found and signed; for its own identity only.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LedgerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -114,6 +126,11 @@ def add_LedgerServiceServicer_to_server(servicer, server):
                     request_deserializer=unseen_dot_v1_dot_ledger__pb2.GetConsistencyProofRequest.FromString,
                     response_serializer=unseen_dot_v1_dot_ledger__pb2.GetConsistencyProofResponse.SerializeToString,
             ),
+            'RecordDiscrepancy': grpc.unary_unary_rpc_method_handler(
+                    servicer.RecordDiscrepancy,
+                    request_deserializer=unseen_dot_v1_dot_ledger__pb2.RecordDiscrepancyRequest.FromString,
+                    response_serializer=unseen_dot_v1_dot_ledger__pb2.RecordDiscrepancyResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'unseen.v1.LedgerService', rpc_method_handlers)
@@ -124,7 +141,7 @@ def add_LedgerServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class LedgerService:
     """LedgerService is served by providers and by the regulator. The regulator may read every entry; a counterparty gets
-    checkpoints and the proofs of its own receipts.
+    checkpoints and the proofs of its own receipts. The party itself may have it record what it has found.
     """
 
     @staticmethod
@@ -225,6 +242,33 @@ class LedgerService:
             '/unseen.v1.LedgerService/GetConsistencyProof',
             unseen_dot_v1_dot_ledger__pb2.GetConsistencyProofRequest.SerializeToString,
             unseen_dot_v1_dot_ledger__pb2.GetConsistencyProofResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RecordDiscrepancy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/unseen.v1.LedgerService/RecordDiscrepancy',
+            unseen_dot_v1_dot_ledger__pb2.RecordDiscrepancyRequest.SerializeToString,
+            unseen_dot_v1_dot_ledger__pb2.RecordDiscrepancyResponse.FromString,
             options,
             channel_credentials,
             insecure,

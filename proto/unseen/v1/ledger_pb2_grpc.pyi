@@ -28,7 +28,7 @@ GRPC_VERSION: str
 
 class LedgerServiceStub:
     """LedgerService is served by providers and by the regulator. The regulator may read every entry; a counterparty gets
-    checkpoints and the proofs of its own receipts.
+    checkpoints and the proofs of its own receipts. The party itself may have it record what it has found.
     """
 
     @_typing.overload
@@ -43,11 +43,13 @@ class LedgerServiceStub:
     """GetInclusionProof proves one entry in the tree of a given size."""
     GetConsistencyProof: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.GetConsistencyProofRequest, _ledger_pb2.GetConsistencyProofResponse]
     """GetConsistencyProof proves that one tree is a prefix of another."""
+    RecordDiscrepancy: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.RecordDiscrepancyRequest, _ledger_pb2.RecordDiscrepancyResponse]
+    """RecordDiscrepancy enters a discrepancy that the party itself has found and signed; for its own identity only."""
 
 @_typing.type_check_only
 class LedgerServiceAsyncStub(LedgerServiceStub):
     """LedgerService is served by providers and by the regulator. The regulator may read every entry; a counterparty gets
-    checkpoints and the proofs of its own receipts.
+    checkpoints and the proofs of its own receipts. The party itself may have it record what it has found.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -59,10 +61,12 @@ class LedgerServiceAsyncStub(LedgerServiceStub):
     """GetInclusionProof proves one entry in the tree of a given size."""
     GetConsistencyProof: _aio.UnaryUnaryMultiCallable[_ledger_pb2.GetConsistencyProofRequest, _ledger_pb2.GetConsistencyProofResponse]  # type: ignore[assignment]
     """GetConsistencyProof proves that one tree is a prefix of another."""
+    RecordDiscrepancy: _aio.UnaryUnaryMultiCallable[_ledger_pb2.RecordDiscrepancyRequest, _ledger_pb2.RecordDiscrepancyResponse]  # type: ignore[assignment]
+    """RecordDiscrepancy enters a discrepancy that the party itself has found and signed; for its own identity only."""
 
 class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
     """LedgerService is served by providers and by the regulator. The regulator may read every entry; a counterparty gets
-    checkpoints and the proofs of its own receipts.
+    checkpoints and the proofs of its own receipts. The party itself may have it record what it has found.
     """
 
     @_abc_1.abstractmethod
@@ -96,5 +100,13 @@ class LedgerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ledger_pb2.GetConsistencyProofResponse, _abc.Awaitable[_ledger_pb2.GetConsistencyProofResponse]]:
         """GetConsistencyProof proves that one tree is a prefix of another."""
+
+    @_abc_1.abstractmethod
+    def RecordDiscrepancy(
+        self,
+        request: _ledger_pb2.RecordDiscrepancyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.RecordDiscrepancyResponse, _abc.Awaitable[_ledger_pb2.RecordDiscrepancyResponse]]:
+        """RecordDiscrepancy enters a discrepancy that the party itself has found and signed; for its own identity only."""
 
 def add_LedgerServiceServicer_to_server(servicer: LedgerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -2,7 +2,8 @@
 
 A transition is first laid down in the vault as pending, then appended to the ledger under a key of its own
 (`contract:<id>:<number>`), then made current. After a crash the ledger decides: what it holds is made current, what it
-lacks is forgotten. The ledger has the actor's reason as a salted commitment only; the opening stays in the vault.
+lacks is forgotten; where a restored vault is behind the ledger, no contract falls back (`sandbox.contract_log`). The
+ledger has the actor's reason as a salted commitment only; the opening stays in the vault.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Final
 from audit.commitment import Opening, commit, encode_openings
 from audit.directory import Directory, Role
 from audit.entry import ContractTransition
+from audit.entry_keys import contract_key
 from audit.envelope import Envelope
 from audit.keys import SigningKey
 from audit.ledger import Draft, Ledger
@@ -29,6 +31,7 @@ from sandbox.contract_actions import (
     verify_status,
 )
 from sandbox.contract_checks import check_contract, verify_complete, verify_known_signatures, verify_signed_by
+from sandbox.contract_log import caught_up, logged_transition
 from sandbox.contract_record import (
     MAX_ACTIONS,
     ContractRecord,
@@ -77,6 +80,18 @@ class ContractBook:
                 self._records[key] = self._with_status(decode_record(value))
         for key, _ in vault.items(VaultKind.CONTRACT, _PENDING):
             self._settle(key.removeprefix(_PENDING))
+        self.catch_up()
+
+    def catch_up(self) -> None:
+        """Take over the state of each contract from a ledger that is ahead of the vault, as after a restored backup.
+
+        Done at opening; to be done again when the ledger has taken entries back meanwhile (`Ledger.adopt`).
+        """
+        with self._lock:
+            for record in tuple(self._records.values()):
+                further = caught_up(record, self._ledger, SKEW_MS)
+                if further is not record:
+                    self._make_current(further)
 
     def get(self, contract_id: str) -> ContractRecord:
         """One contract.
@@ -117,8 +132,10 @@ class ContractBook:
             if known is None:
                 if self._clock.now_ms() >= contract.validity.not_after_ms:
                     raise ContractError("the contract's validity is over; sign one with a later not_after")
-                known = ContractRecord(envelope.digest, contract, envelope, ContractState.DRAFT, (), None, 0, 0)
-                self._verify_room(known, directory)
+                fresh = ContractRecord(envelope.digest, contract, envelope, ContractState.DRAFT, (), None, 0, 0)
+                known = caught_up(fresh, self._ledger, SKEW_MS)
+                if known is fresh:
+                    self._verify_room(known, directory)
             merged = replace(known, envelope=known.envelope.merge(envelope))
             return self._follow_signatures(merged, directory)
 
@@ -318,7 +335,7 @@ class ContractBook:
         """Lay down, log, make current."""
         record = replace(record, transitions=record.transitions + 1)
         ident = record.contract_id
-        key = _ledger_key(ident, record.transitions)
+        key = contract_key(ident, record.transitions)
         entry = ContractTransition(
             party=self._party,
             at_ms=self._clock.now_ms(),
@@ -347,19 +364,23 @@ class ContractBook:
         return self.get(contract_id)
 
     def _settle(self, contract_id: str) -> None:
-        """Finish or forget a transition of which it was not known whether the ledger has it."""
+        """Finish or forget a transition of which it was not known whether the ledger has it.
+
+        Beside a vault that is behind, the ledger may have another one under its number.
+        """
         value = self._vault.get(VaultKind.CONTRACT, _PENDING + contract_id)
         if value is None:
             return
         record = self._with_status(decode_record(value))
-        if self._ledger.find(_ledger_key(contract_id, record.transitions)) is None:
-            self._vault.delete(VaultKind.CONTRACT, _PENDING + contract_id)
-        else:
+        logged = logged_transition(self._ledger, contract_id, record.transitions)
+        if logged is not None and logged.state == record.state.value:
             self._make_current(record)
+        else:
+            self._vault.delete(VaultKind.CONTRACT, _PENDING + contract_id)
 
     def _with_status(self, record: ContractRecord) -> ContractRecord:
         """The record with what the regulator last said."""
-        acted = record.acted_ms(record.contract.regulator)
+        acted = max(record.acted_ms(record.contract.regulator), record.floor_ms)
         value = self._vault.get(VaultKind.STATUS, record.contract_id)
         if value is None:
             return replace(record, regulator_ms=acted)
@@ -376,7 +397,3 @@ def _role_in(contract: Contract, party: str) -> Role:
 def _has_signed(envelope: Envelope, party: str, directory: Directory) -> bool:
     keys = {item.key.keyid for item in directory.party(party).keys}
     return any(line.keyid in keys for line in envelope.signatures)
-
-
-def _ledger_key(contract_id: str, number: int) -> str:
-    return f"contract:{contract_id}:{number}"

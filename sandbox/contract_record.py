@@ -21,6 +21,7 @@ class ContractRecord:
 
     `state` is the last that was logged, `state_at` what holds at a time. `heard_ms` is the regulator's time of its last
     word that the contract is active, None before the first. `regulator_ms` is that of its last word or action.
+    `floor_ms` stands in for words of the regulator that a restored vault has lost (`sandbox.contract_log`), else 0.
     """
 
     contract_id: str
@@ -31,6 +32,7 @@ class ContractRecord:
     heard_ms: int | None
     regulator_ms: int
     transitions: int
+    floor_ms: int = 0
 
     def state_at(self, now_ms: int) -> ContractState:
         """The state at a time, expiry included."""
@@ -49,15 +51,16 @@ class ContractRecord:
 
 def encode_record(record: ContractRecord) -> bytes:
     """The record as the vault keeps it; what was heard is kept apart, since it changes often."""
-    return canonicalise(
-        {
-            "v": 1,
-            "envelope": record.envelope.to_json(),
-            "state": record.state.value,
-            "actions": [action.to_json() for action in record.actions],
-            "transitions": record.transitions,
-        }
-    )
+    body: dict[str, Json] = {
+        "v": 1,
+        "envelope": record.envelope.to_json(),
+        "state": record.state.value,
+        "actions": [action.to_json() for action in record.actions],
+        "transitions": record.transitions,
+    }
+    if record.floor_ms:
+        body["floor_ms"] = record.floor_ms
+    return canonicalise(body)
 
 
 def decode_record(data: bytes) -> ContractRecord:
@@ -75,6 +78,7 @@ def decode_record(data: bytes) -> ContractRecord:
         heard_ms=None,
         regulator_ms=0,
         transitions=fields.integer("transitions"),
+        floor_ms=fields.optional_integer("floor_ms") or 0,
     )
     fields.finish()
     return record

@@ -250,6 +250,127 @@ def test_the_reason_is_in_the_ledger_as_a_commitment_only(homes: Homes) -> None:
     assert name == f"contract:{contract_id}:4"
 
 
+# A vault restored from a backup, behind a ledger that has its entries back
+
+
+class Restored:
+    """A home whose vault is put back to an earlier state; the ledger stays as it is."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self.kept = home.vault.items(VaultKind.CONTRACT), home.vault.items(VaultKind.STATUS)
+
+    def restore(self) -> None:
+        vault = self.home.vault
+        with vault.transaction():
+            for kind, kept in zip((VaultKind.CONTRACT, VaultKind.STATUS), self.kept, strict=True):
+                for name, _ in vault.items(kind):
+                    vault.delete(kind, name)
+                for name, value in kept:
+                    vault.put(kind, name, value)
+        self.home.reopen()
+
+
+def test_a_contract_that_the_vault_lost_comes_back_in_the_ledgers_state(homes: Homes) -> None:
+    home = homes("east")
+    backup = Restored(home)
+    contract_id = home.book.activate(signed_by(), directory()).contract_id
+    logged = transitions(home)
+    backup.restore()
+    with pytest.raises(DeniedError):
+        home.book.get(contract_id)
+    record = home.book.activate(signed_by(), directory())
+    assert (record.state, record.envelope, transitions(home)) == (S.ACTIVE, signed_by(), logged)
+    home.reopen()
+    home.clock.at_ms += 1
+    home.book.decide(contract_id, A.REVOKE, "", key("east"))
+    assert transitions(home) == [*logged, ("revoked", "east")]
+
+
+@pytest.mark.parametrize(("kind", "actor"), [(A.REVOKE, "north"), (A.TERMINATE, "shop"), (A.SUSPEND, "watch")])
+def test_what_ended_or_was_suspended_is_not_in_force_again(homes: Homes, kind: A, actor: str) -> None:
+    """The attack: the merchant hands in the complete signatures again, to a provider restored from a backup."""
+    for known in (True, False):
+        home = homes("east") if known else homes("north")
+        if known:
+            home.book.activate(signed_by(), directory())
+        backup = Restored(home)
+        home.book.activate(signed_by(), directory())
+        state = home.book.act(action(kind, actor, AT_MS), directory()).state
+        logged = transitions(home)
+        backup.restore()
+        with pytest.raises(StateTransitionError):
+            home.book.activate(signed_by(), directory())
+        assert home.book.receive(signed_by(), directory()).state is state
+        assert home.book.get(signed_by().digest).state is state
+        assert transitions(home) == logged
+
+
+def test_a_contract_known_in_an_earlier_state_follows_the_ledger_at_opening(homes: Homes) -> None:
+    home = homes("east")
+    contract_id = home.book.receive(first(), directory()).contract_id
+    backup = Restored(home)
+    home.book.approve(contract_id, key("east"), directory())
+    home.book.activate(signed_by(), directory())
+    backup.restore()
+    record = home.book.get(contract_id)
+    assert (record.state, record.transitions) == (S.ACTIVE, 3)
+    # Its signatures are not in the ledger: until they come again, a call finds them missing.
+    assert not record.envelope.signed_by(key("east").name)
+    assert home.book.receive(signed_by(), directory()).envelope == signed_by()
+
+
+def test_a_ledger_that_catches_up_while_the_book_is_open_is_followed(homes: Homes) -> None:
+    home, contract_id = in_force(homes)
+    entry = ContractTransition(
+        party="east", at_ms=AT_MS, contract=contract_id, state="revoked", actor="north", digest="00" * 32, reason=""
+    )
+    home.ledger.append(Draft(entry, keys=(f"contract:{contract_id}:4",)))
+    assert home.book.get(contract_id).state is S.ACTIVE
+    home.book.catch_up()
+    assert home.book.get(contract_id).state is S.REVOKED
+
+
+def test_a_word_of_the_regulator_that_the_vault_lost_does_not_count_again(homes: Homes) -> None:
+    """The attack: a lost resumption is repeated after the suspension that followed it."""
+    home, contract_id = in_force(homes)
+    backup = Restored(home)
+    resume = action(A.RESUME, "watch", AT_MS + 2)
+    home.book.act(action(A.SUSPEND, "watch", AT_MS + 1), directory())
+    home.book.act(resume, directory())
+    home.book.act(action(A.SUSPEND, "watch", AT_MS + 3), directory())
+    backup.restore()
+    for _ in range(2):
+        for word in (resume, status(S.ACTIVE, AT_MS + 2)):
+            with pytest.raises(DeniedError) as error:
+                (home.book.act if word is resume else home.book.hear_status)(word, directory())
+            assert error.value.reason is R.STALE
+        assert home.book.get(contract_id).state is S.SUSPENDED
+        home.reopen()
+    home.clock.at_ms += 120_000
+    assert home.book.act(action(A.RESUME, "watch", AT_MS + 120_000), directory()).state is S.ACTIVE
+
+
+def test_a_pending_transition_whose_number_another_one_took_is_forgotten(homes: Homes) -> None:
+    """The backup was made while it was not known whether the ledger has an approval; it had not, and a refusal came."""
+    home = homes("east")
+    contract_id = home.book.receive(first(), directory()).contract_id
+    signed = Restored(home)
+    home.book.approve(contract_id, key("east"), directory())
+    pending = home.vault.get(VaultKind.CONTRACT, contract_id)
+    assert pending is not None
+    other = homes("north")
+    other.book.receive(first(), directory())
+    other.vault.put(VaultKind.CONTRACT, f"pending:{contract_id}", pending)
+    backup = Restored(other)
+    other.vault.delete(VaultKind.CONTRACT, f"pending:{contract_id}")
+    other.book.reject(contract_id, "", key("north"))
+    backup.restore()
+    assert other.book.get(contract_id).state is S.REJECTED
+    signed.restore()
+    assert home.book.get(contract_id).state is S.APPROVED
+
+
 # Actions of others
 
 

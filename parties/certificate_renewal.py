@@ -18,7 +18,7 @@ from audit.clock import Clock
 from audit.directory import Directory
 from audit.envelope import Envelope, PayloadType, seal
 from audit.keys import KeyPurpose, SigningKey
-from audit.names import PARTY_PATTERN
+from audit.names import PARTY_PATTERN, Role
 from parties.certificate_files import install_certificate, next_tls_key
 from parties.entropy import SystemEntropy
 from parties.errors import KeyChangeError
@@ -130,12 +130,21 @@ def renew_certificate(home: Home, directory: Directory, issue: Issue, clock: Clo
     """Obtain and install another certificate; a server that runs from this home goes over to it by itself.
 
     Raises:
-        KeyChangeError: as `check_issuer`, or the regulator refuses.
+        KeyChangeError: as `check_issuer`, it has expired already, or the regulator refuses.
         IdentityError: what it sent is not a certificate for this party and key; nothing was installed.
         PeerUnavailableError, DeniedError: the regulator cannot be reached, or refuses the caller.
     """
-    check_issuer(home, directory)
+    held = check_issuer(home, directory)
+    if home.role is not Role.REGULATOR and _left_ms(held, clock) < 0:
+        raise KeyChangeError(
+            f"the certificate of {home.name} expired on {held.not_valid_after_utc:%Y-%m-%d}, so nobody lets it in: "
+            "make a request with `unseen certificate renew --out FILE` and bring it to the regulator"
+        )
     return install_certificate(home, issue(ask_for_certificate(home, clock)), directory, now_ms=clock.now_ms())
+
+
+def _left_ms(certificate: x509.Certificate, clock: Clock) -> int:
+    return int(certificate.not_valid_after_utc.timestamp() * 1000) - clock.now_ms()
 
 
 class CertificateKeeper:
@@ -166,7 +175,6 @@ class CertificateKeeper:
             held = check_issuer(self._home, directory)
         except KeyChangeError:
             return
-        left_ms = int(held.not_valid_after_utc.timestamp() * 1000) - self._clock.now_ms()
-        if left_ms < RENEW_DAYS * _DAY_MS:
+        if _left_ms(held, self._clock) < RENEW_DAYS * _DAY_MS:
             renewed = renew_certificate(self._home, directory, self._issue, self._clock)
             self._logger.info("certificate renewed", valid_until=f"{renewed.not_valid_after_utc:%Y-%m-%d}")

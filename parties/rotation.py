@@ -137,8 +137,8 @@ def check_rotation(
         )
     if not -_SKEW_MS <= now_ms - request.created_at_ms <= REQUEST_DAYS * _DAY_MS:
         raise KeyChangeError(f"the request is over {REQUEST_DAYS} days old, or a clock is wrong: make another")
-    _check_version(request, directory, exact=not replace_revoked)
     _check_unused(request, record, directory)
+    _check_version(request, directory, exact=not replace_revoked)
     if replace_revoked:
         _check_speechless(request, record)
     else:

@@ -27,6 +27,8 @@ COMMANDS: Final[Mapping[str, str]] = {
     "ledger": "parties.cli.ledger:app",
     "backup": "parties.cli.backup:backup",
     "restore": "parties.cli.backup:restore",
+    "keys": "parties.cli.keys:app",
+    "certificate": "parties.cli.certificate:app",
     "statement": "parties.cli.statement:statement",
     "demo": "parties.cli.demo:demo",
 }

@@ -11,6 +11,8 @@ from typing import Final
 
 from audit.discrepancy import DiscrepancyKind
 from audit.errors import Damage
+from audit.names import KeyPurpose
+from audit.party_record import KeyStatus
 from parties.cli.output import in_chinese
 from sandbox.contract_states import ContractAction, ContractState
 from sandbox.errors import DenialReason
@@ -48,6 +50,12 @@ WORDS: Final[Mapping[Enum, str]] = {
     ColumnType.CATEGORY: "类别",
     Severity.REFUSES: "拒绝启动",
     Severity.WARNS: "警告",
+    KeyPurpose.LOG: "账本",
+    KeyPurpose.MESSAGE: "消息",
+    KeyPurpose.WITNESS: "见证",
+    KeyStatus.ACTIVE: "在用",
+    KeyStatus.RETIRED: "已退役",
+    KeyStatus.REVOKED: "已吊销",
     DiscrepancyKind.MISSING: "缺失",
     DiscrepancyKind.ALTERED: "内容不一致",
     DiscrepancyKind.DUPLICATED: "重复",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 
 from unseen.v1 import directory_pb2, directory_pb2_grpc
 
@@ -22,22 +22,22 @@ class DirectoryClient:
         self._dialler = dialler
         self._directory = directory
 
-    def rotate(self, request: bytes, *, replace_revoked: bool = False) -> bytes:
+    def rotate(self, data: bytes, *, replace_revoked: bool = False) -> bytes:
         """Hand in a rotation request; return the new directory, which nothing has verified yet."""
         channel, stub = self._stub()
-        message = directory_pb2.RotateKeysRequest(envelope=request, replace_revoked=replace_revoked)
+        message = directory_pb2.RotateKeysRequest(envelope=data, replace_revoked=replace_revoked)
         return channel.call(stub.RotateKeys, message).envelope
 
-    def revoke(self, party: str, keyids: Sequence[str], certificates: Sequence[str], reason: str) -> bytes:
+    def revoke(self, party: str, keyids: Collection[str], certificates: Collection[str], reason: str) -> bytes:
         """Have keys and certificates revoked; return the new directory, which nothing has verified yet."""
         channel, stub = self._stub()
         message = directory_pb2.RevokeKeysRequest(party=party, keyids=keyids, certificates=certificates, reason=reason)
         return channel.call(stub.RevokeKeys, message).envelope
 
-    def renew_certificate(self, request: bytes) -> bytes:
+    def renew_certificate(self, data: bytes) -> bytes:
         """Hand in a renewal request; return the certificate in PEM, which nothing has verified yet."""
         channel, stub = self._stub()
-        message = directory_pb2.RenewCertificateRequest(envelope=request)
+        message = directory_pb2.RenewCertificateRequest(envelope=data)
         return channel.call(stub.RenewCertificate, message).certificate.encode("utf-8")
 
     def _stub(self) -> tuple[PeerChannel, directory_pb2_grpc.DirectoryServiceStub]:

@@ -19,7 +19,7 @@ from typing import Any, Final, TypeAlias
 import h11
 
 from audit.checkpoint import NoteSignature
-from audit.errors import AuditError, MalformedError, WitnessRefusedError
+from audit.errors import AuditError, MalformedError, Refusal, WitnessRefusedError
 from audit.submission import MAX_SUBMISSION_BYTES, Submission
 from parties.errors import ListenError, PartyError
 from parties.home import Home
@@ -124,7 +124,8 @@ class WitnessHttpServer:
             return False
         answer = self._route(request, body)
         connection.allow(seconds)
-        self._send(connection, answer, bodiless=request.method == b"HEAD")
+        last = self._server is None or self._server.is_crowded
+        self._send(connection, answer, last=last, bodiless=request.method == b"HEAD")
         return connection.again()
 
     def _route(self, request: h11.Request, body: bytes) -> _Answer:
@@ -135,7 +136,10 @@ class WitnessHttpServer:
         try:
             lines = self._add(Submission.decode(body))
         except WitnessRefusedError as error:
-            self._logger.info("a checkpoint was not cosigned", status=error.refusal.value, why=str(error))
+            # The first three a stranger can have at will; the others a log's own signature stands behind.
+            signed = error.refusal in {Refusal.CONFLICT, Refusal.BAD_PROOF}
+            tell = self._logger.info if signed else self._logger.debug
+            tell("a checkpoint was not cosigned", status=error.refusal.value, why=str(error))
             if error.size is not None:
                 return _Answer(error.refusal.value, b"%d\n" % error.size, _SIZE)
             return _Answer(error.refusal.value, _sentence(str(error)))
@@ -186,6 +190,7 @@ class _Certificate:
     def _load(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.options |= ssl.OP_NO_RENEGOTIATION
         context.set_alpn_protocols(["http/1.1"])
         load_pair(context, self._home.tls())
         return context
@@ -205,7 +210,8 @@ class _Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
     ) -> None:
         self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self._serve = serve
-        self._free = threading.BoundedSemaphore(most)
+        self._most = most
+        self._busy = 0
         self._lock = threading.Lock()
         self._lines: set[socket.socket] = set()
         self._ending = False
@@ -213,14 +219,23 @@ class _Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Give the connection a thread; hang up where all are in use."""
-        if not self._free.acquire(blocking=False):
+        with self._lock:
+            full = self._busy >= self._most
+            self._busy += not full
+        if full:
             self.shutdown_request(request)
             return
         try:
             super().process_request(request, client_address)
         except RuntimeError:  # the system gives no more threads
-            self._free.release()
+            self._leave()
             self.shutdown_request(request)
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether most threads are in use, so that connections are no longer kept open for another request."""
+        with self._lock:
+            return 4 * self._busy > 3 * self._most
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Serve one connection; run in its thread."""
@@ -239,7 +254,11 @@ class _Listener(socketserver.ThreadingMixIn, socketserver.TCPServer):
                 self._lines.difference_update(lines)
             for line in lines:
                 line.close()
-            self._free.release()
+            self._leave()
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._busy -= 1
 
     def _keep(self, line: socket.socket) -> None:
         with self._lock:

@@ -346,6 +346,16 @@ def test_connections_that_say_nothing_hold_up_nobody_and_are_ended(home: Home) -
         assert made.post(b"")[0] == 400
 
 
+def test_where_most_threads_are_in_use_connections_are_not_kept_open(home: Home) -> None:
+    with serving(limited(home, threads=8), nobody) as made, contextlib.ExitStack() as kept:
+        lines = [kept.enter_context(made.connect()) for _ in range(6)]
+        for line in lines:
+            line.sendall(request(b""))
+            assert "connection" not in answered(line)[1]
+        for _ in range(3):
+            assert made.post(b"")[1]["connection"] == "close"
+
+
 def test_a_request_that_comes_byte_by_byte_is_ended_at_its_deadline(home: Home) -> None:
     with serving(limited(home, handshake_ms=500), nobody) as made, made.connect() as line:
         line.sendall(b"POST /add-checkpoint HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n")

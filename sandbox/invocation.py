@@ -27,6 +27,7 @@ from sandbox.authorise import Authorised
 from sandbox.denials import DenialWindows, recorded_clause
 from sandbox.errors import AbortedRunError, DenialReason, DeniedError, VaultError
 from sandbox.ports import PartyContext
+from sandbox.receipt_checks import CLOCK_SKEW_MS
 from sandbox.vault import VaultKind
 
 NONCE_BYTES: Final = 16
@@ -168,7 +169,7 @@ class Invocation:
             )
         receipt = Envelope.decode(stored)
         payload = read_receipt(receipt)
-        signature = self._countersignature(envelope, payload.merchant)
+        signature = self._countersignature(envelope, payload)
         signed = receipt.merge(replace(envelope, signatures=(signature,)))
         self._context.vault.put(VaultKind.RECEIPT, receipt_id, signed.encode())
 
@@ -305,9 +306,12 @@ class Invocation:
         )
         return issue(payload, self._context.key), openings
 
-    def _countersignature(self, envelope: Envelope, merchant: str) -> Signature:
+    def _countersignature(self, envelope: Envelope, payload: ReceiptPayload) -> Signature:
+        """The merchant's line, by its active key, or by the one that it had when the receipt was issued."""
+        merchant, signers = payload.merchant, [line.keyid for line in envelope.signatures]
+        issued_ms = payload.provider_clock_ms - CLOCK_SKEW_MS
         try:
-            key = self._context.directory().party(merchant).key(KeyPurpose.MESSAGE)
+            key = self._context.directory().party(merchant).signer_at(signers, KeyPurpose.MESSAGE, issued_ms)
             envelope.verify(key)
         except AuditError as error:
             raise DeniedError(

@@ -179,11 +179,20 @@ class MerchantInvocation:
             self._ledger.append(guard)
 
     def outbox(self) -> dict[str, tuple[bytes, ...]]:
-        """The countersigned receipts that are not known to be recorded at their providers, by call."""
+        """The countersigned receipts that are not known to be recorded at their providers, by call.
+
+        If this merchant's key has changed since, they are countersigned again: the earlier one may be revoked.
+        """
         calls: dict[str, list[bytes]] = {}
         for key, data in self._context.vault.items(VaultKind.OUTBOX, f"{_ACK}/"):
-            calls.setdefault(key.split("/")[1], []).append(data)
+            calls.setdefault(key.split("/")[1], []).append(self._by_current_key(data))
         return {call: tuple(receipts) for call, receipts in calls.items()}
+
+    def _by_current_key(self, data: bytes) -> bytes:
+        receipt, own = Envelope.decode(data), self._context.key.verifying_key.keyid
+        if any(line.keyid == own for line in receipt.signatures):
+            return data
+        return countersign(receipt, self._context.key).encode()
 
     def delivered(self, call: str, receipt_ids: Sequence[str]) -> None:
         """Take recorded receipts out of the outbox."""

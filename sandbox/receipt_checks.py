@@ -9,7 +9,7 @@ from audit.directory import Directory
 from audit.envelope import Envelope
 from audit.errors import AuditError, MalformedError
 from audit.names import KeyPurpose
-from audit.receipt import ReceiptPayload, participants_digest, verify_receipt
+from audit.receipt import ReceiptPayload, participants_digest, read_receipt, verify_receipt
 from sandbox.contract import Contract
 from sandbox.errors import DenialReason, PeerMisbehavedError
 from sandbox.metering import price_of, units_of
@@ -39,9 +39,11 @@ def verify_part_receipt(data: bytes, *, provider: str, terms: ReceiptTerms, dire
     """
     try:
         envelope = Envelope.decode(data)
-        payload = verify_receipt(
-            envelope, provider_key=directory.party(provider).key(KeyPurpose.MESSAGE), merchant_key=None
-        )
+        # The provider may have rotated its key since: then a stored answer brings a receipt by the earlier one.
+        issued_ms = read_receipt(envelope).provider_clock_ms - CLOCK_SKEW_MS
+        signers = [line.keyid for line in envelope.signatures]
+        key = directory.party(provider).signer_at(signers, KeyPurpose.MESSAGE, issued_ms)
+        payload = verify_receipt(envelope, provider_key=key, merchant_key=None)
     except MalformedError as error:
         raise PeerMisbehavedError(provider, DenialReason.MALFORMED, f"its receipt cannot be read: {error}") from error
     except AuditError as error:

@@ -78,6 +78,14 @@ class ListenError(PartyError):
     """The server could not listen on its address."""
 
 
+class WitnessesUnheardError(PartyError):
+    """Too few witnesses say what they know of this party's log, or its ledger lacks entries that they know."""
+
+
+class LogForkedError(PartyError):
+    """This party's ledger contradicts a checkpoint that the party has signed: it was replaced, or cut."""
+
+
 class UsageError(PartyError):
     """What the caller asked for cannot be read: an argument, a condition, an abbreviation that is not unique."""
 

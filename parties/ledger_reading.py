@@ -40,7 +40,17 @@ class LedgerReading:
     party: str
 
     def checkpoint(self) -> bytes:
-        """Return the newest signed checkpoint, over everything committed so far."""
+        """Return the newest signed checkpoint, with whatever cosignatures it has.
+
+        It covers everything committed so far, unless the ledger is held: then it is the last one that was signed.
+
+        Raises:
+            SigningHeldError: held, and none was ever signed.
+        """
+        if self.ledger.held:
+            stored = self.ledger.latest_checkpoint()
+            if stored is not None:
+                return stored
         return self.ledger.checkpoint()
 
     def entries(self, start: int, end: int, peer: PeerIdentity) -> Iterator[tuple[int, list[bytes]]]:
@@ -104,7 +114,7 @@ class LedgerReading:
         return tuple(self.ledger.consistency_proof(old_size, new_size))
 
     def _prove(self, index: int, size: int) -> ProvedEntry:
-        note = self.ledger.checkpoint()
+        note = self.checkpoint()
         size = size or Checkpoint.from_body(Note.decode(note).text).size
         if not 0 <= index < size <= self.ledger.size:
             raise NotFoundError(f"entry {index} is not in a tree of {size}; the ledger has {self.ledger.size} entries")
@@ -112,7 +122,7 @@ class LedgerReading:
         return ProvedEntry(index, size, data, tuple(self.ledger.inclusion_proof(index, size)), note)
 
     def _size_at(self, end: int) -> int:
-        size = Checkpoint.from_body(Note.decode(self.ledger.checkpoint()).text).size
+        size = Checkpoint.from_body(Note.decode(self.checkpoint()).text).size
         if end > size:
             raise NotFoundError(f"the ledger's newest checkpoint covers {size} entries, not {end}")
         return end or size

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final
 
-from unseen.v1 import catalogue_pb2_grpc, compute_pb2_grpc, contract_pb2_grpc, ledger_pb2_grpc
+from unseen.v1 import catalogue_pb2_grpc, compute_pb2_grpc, contract_pb2_grpc, ledger_pb2_grpc, witness_pb2_grpc
 
 from audit.clock import Clock, SystemClock
 from audit.directory import Directory, KeyPurpose
@@ -38,7 +38,11 @@ from parties.service.compute import ComputeService
 from parties.service.contract import ContractService
 from parties.service.edge import Edge
 from parties.service.ledger import LedgerService
+from parties.service.witness import WitnessService
 from parties.telemetry import Logger, make_logger
+from parties.witness_desk import WitnessDesk
+from parties.witness_meter import WitnessMeter
+from parties.witnessing import Witnessing
 from protocols.executor import Executor, InlineExecutor
 from sandbox.admission import Admission
 from sandbox.authorise import AuthoriseLimits
@@ -57,11 +61,10 @@ LEASE_SECONDS: Final = 1.0
 
 
 def open_ledger(home: Home, clock: Clock, *folds: Admission) -> Ledger:
-    """Open the home's ledger for writing; errors as `Ledger.open`."""
+    """Open the home's ledger for writing, held until its witnesses are known; errors as `Ledger.open`."""
     identity = LedgerIdentity(home.name, home.role, home.config.party.legal_entity, home.origin)
-    return Ledger.open(
-        home.ledger_path, identity=identity, key=home.signing_key(KeyPurpose.LOG), clock=clock, folds=folds
-    )
+    key = home.signing_key(KeyPurpose.LOG)
+    return Ledger.open(home.ledger_path, identity=identity, key=key, clock=clock, folds=folds, hold=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,8 @@ class _Rooms:
     own: AggregateSessions
     computing: ComputingSessions
     certificate: CertificateKeeper
+    witnessing: Witnessing
+    witness: WitnessDesk
 
 
 class Provider:
@@ -94,6 +99,7 @@ class Provider:
             Repeating("sweep", SWEEP_SECONDS, self._sweep, logger),
             Repeating("lease", LEASE_SECONDS, keeper.turn, logger),
             Repeating("certificate", KEEPER_SECONDS, rooms.certificate.turn, logger),
+            Repeating("witness", home.config.witness.interval_ms / 1000, rooms.witnessing.turn, logger),
         )
 
     @classmethod
@@ -104,13 +110,16 @@ class Provider:
         executor: Executor | None = None,
         clock: Clock | None = None,
         logger: Logger | None = None,
+        unsafe_without_witnesses: str = "",
     ) -> Provider:
-        """Open a provider's home: hold its data against the declarations, open ledger and vault.
+        """Open a provider's home: ledger and vault, its witnesses heard, its data held against the declarations.
 
-        `executor` replaces the worker processes of the configuration, which are started here, before any gRPC.
+        `executor` replaces the worker processes of the configuration, which are started here, before any gRPC. With a
+        reason as `unsafe_without_witnesses` the provider goes on although they cannot be heard; that is recorded.
 
         Raises:
-            HomeError, PassphraseError: the home is not an enrolled provider's, or its keys do not open.
+            HomeError, PassphraseError: the home is not an enrolled provider's, or its keys do not open; or it was
+                restored from a backup and its witnesses cannot be heard.
             DeclarationError, SourceError: a declaration or its data; names the file, and the line or column.
             LedgerUnavailableError: the party is already running, or its ledger cannot be written.
             LedgerDamagedError, VaultError: ledger or vault need attention.
@@ -122,7 +131,8 @@ class Provider:
         with ExitStack() as resources:
             if executor is None:
                 executor = _workers(home.config, resources)
-            rooms = _open_rooms(home, executor, clock, logger, resources)
+            books = _open_books(home, clock, logger, resources, unsafe_without_witnesses)
+            rooms = _open_rooms(home, books, executor, resources)
             return cls(home, rooms, logger, resources.pop_all())
 
     @property
@@ -139,6 +149,16 @@ class Provider:
     def ledger(self) -> Ledger:
         """The ledger, open for writing."""
         return self._rooms.ledger
+
+    @property
+    def witnessing(self) -> Witnessing:
+        """This provider's witnesses."""
+        return self._rooms.witnessing
+
+    @property
+    def witness(self) -> WitnessDesk:
+        """This provider as a witness of others."""
+        return self._rooms.witness
 
     def directory(self) -> Directory:
         """Return the newest verified party directory."""
@@ -175,13 +195,18 @@ class Provider:
         server.add(compute_pb2_grpc.add_ComputeServiceServicer_to_server, compute, "unseen.v1.ComputeService")
         ledger = LedgerService(LedgerReading(rooms.ledger, self._home.name), edge)
         server.add(ledger_pb2_grpc.add_LedgerServiceServicer_to_server, ledger, "unseen.v1.LedgerService")
+        witness = WitnessService(rooms.witness, edge)
+        server.add(witness_pb2_grpc.add_WitnessServiceServicer_to_server, witness, "unseen.v1.WitnessService")
+        server.metrics.registry.register(WitnessMeter(rooms.witnessing, rooms.witness))
         server.probe(rooms.feed.current)
         server.probe(rooms.ledger.try_writing)
+        server.probe(rooms.witnessing.verify_serving)
         server.on_unknown(rooms.feed.look_again)
         server.on_denied(lambda error, identity: rooms.invocation.deny(error, Denial(identity)))
 
     def start(self) -> None:
-        """Begin background work: the directory, the leases, and the ending of what has expired."""
+        """Begin background work: the directory, the leases, the witnesses, and the ending of what has expired."""
+        self._rooms.witness.start()
         self._rooms.feed.start()
         for task in self._background:
             task.start()
@@ -206,10 +231,30 @@ def _workers(config: PartyConfig, resources: ExitStack) -> Executor:
     return processes
 
 
-def _open_rooms(home: Home, executor: Executor, clock: Clock, logger: Logger, resources: ExitStack) -> _Rooms:
+@dataclass(frozen=True, slots=True)
+class _Books:
+    """What comes first: vault and ledger, and the witnesses' word that they are the newest."""
+
+    vault: Vault
+    admission: Admission
+    ledger: Ledger
+    witnessing: Witnessing
+    clock: Clock
+    logger: Logger
+
+
+def _open_books(home: Home, clock: Clock, logger: Logger, resources: ExitStack, unsafe: str) -> _Books:
     vault = resources.enter_context(Vault.open(home.vault_path))
     admission = Admission()
     ledger = resources.enter_context(open_ledger(home, clock, admission))
+    witnessing = Witnessing(home, ledger, clock, logger)
+    resources.callback(witnessing.close)
+    witnessing.begin(vault, unsafe)
+    return _Books(vault, admission, ledger, witnessing, clock, logger)
+
+
+def _open_rooms(home: Home, books: _Books, executor: Executor, resources: ExitStack) -> _Rooms:
+    vault, ledger, clock, logger = books.vault, books.ledger, books.clock, books.logger
     key, entropy = home.signing_key(KeyPurpose.MESSAGE), SystemEntropy()
     datasets = ServedDatasets.load(
         home.catalog, party=home.name, key=key, vault=vault, entropy=entropy, environ=os.environ
@@ -217,8 +262,11 @@ def _open_rooms(home: Home, executor: Executor, clock: Clock, logger: Logger, re
     resources.callback(datasets.close)
     feed = DirectoryFeed(home, clock, record_directory(ledger, clock), logger)
     resources.callback(feed.close)
+    books.witnessing.follow(feed.current)
+    witness = WitnessDesk(home, ledger, feed.current, clock, logger)
+    resources.callback(witness.close)
     context = PartyContext(home.name, key, vault, feed.current, clock, entropy)
-    invocation = Invocation(context, ledger, admission)
+    invocation = Invocation(context, ledger, books.admission, books.witnessing)
     resources.callback(invocation.close)
     dialler = Dialler(home, feed.current)
     resources.callback(dialler.close)
@@ -230,4 +278,17 @@ def _open_rooms(home: Home, executor: Executor, clock: Clock, logger: Logger, re
     computing = ComputingSessions(context, invocation, own, ComputeClient(dialler, clock), threads)
     issue = DirectoryClient(dialler, feed.current).renew_certificate
     certificate = CertificateKeeper(home, feed.current, issue, clock, logger)
-    return _Rooms(context, ledger, feed, datasets, book, desk, invocation, own, computing, certificate)
+    return _Rooms(
+        context=context,
+        ledger=ledger,
+        feed=feed,
+        datasets=datasets,
+        book=book,
+        desk=desk,
+        invocation=invocation,
+        own=own,
+        computing=computing,
+        certificate=certificate,
+        witnessing=books.witnessing,
+        witness=witness,
+    )

@@ -3,7 +3,7 @@
 from contextlib import ExitStack
 from typing import Final
 
-from unseen.v1 import contract_pb2_grpc, directory_pb2_grpc, ledger_pb2_grpc
+from unseen.v1 import contract_pb2_grpc, directory_pb2_grpc, ledger_pb2_grpc, witness_pb2_grpc
 
 from audit.clock import Clock, SystemClock
 from audit.directory import Directory
@@ -26,7 +26,11 @@ from parties.service.contract import ContractService
 from parties.service.directory import DirectoryService
 from parties.service.edge import Edge
 from parties.service.ledger import LedgerService
+from parties.service.witness import WitnessService
 from parties.telemetry import Logger, make_logger
+from parties.witness_desk import WitnessDesk
+from parties.witness_meter import WitnessMeter
+from parties.witnessing import Witnessing
 from sandbox.contract_book import ContractBook, ContractRecord
 from sandbox.contract_states import ContractAction
 from sandbox.invocation import Denial
@@ -38,15 +42,23 @@ UPKEEP_SECONDS: Final = 2.0
 class Regulator:
     """Implements `ServedParty`. Open one a home; it holds the ledger's lock until closed."""
 
-    def __init__(self, home: Home, clock: Clock, logger: Logger, resources: ExitStack) -> None:
+    def __init__(self, home: Home, clock: Clock, logger: Logger, resources: ExitStack, unsafe: str) -> None:
         self.home = home
         self._clock = clock
         self._resources = resources
         identity = LedgerIdentity(home.name, home.role, home.config.party.legal_entity, home.origin)
         key = home.signing_key(KeyPurpose.LOG)
-        self.ledger = resources.enter_context(Ledger.open(home.ledger_path, identity=identity, key=key, clock=clock))
         vault = resources.enter_context(Vault.open(home.vault_path))
+        self.ledger = resources.enter_context(
+            Ledger.open(home.ledger_path, identity=identity, key=key, clock=clock, hold=True)
+        )
+        self.witnessing = Witnessing(home, self.ledger, clock, logger)
+        resources.callback(self.witnessing.close)
+        self.witnessing.begin(vault, unsafe)
         self._registry = Registry(home, self.ledger, clock, logger)
+        self.witnessing.follow(self._registry.current)
+        self.witness = WitnessDesk(home, self.ledger, self._registry.current, clock, logger)
+        resources.callback(self.witness.close)
         self.denials = DenialLog(self.ledger, clock)
         resources.callback(self.denials.close)
         dialler = Dialler(home, self._registry.current)
@@ -55,16 +67,29 @@ class Regulator:
         self.desk = RegulatorDesk(
             home.signing_key(KeyPurpose.MESSAGE), book, vault, self._registry.current, ContractClient(dialler), logger
         )
-        self._upkeep = Repeating("upkeep", UPKEEP_SECONDS, self._keep_up, logger)
         keeper = CertificateKeeper(home, self._registry.current, self._registry.renew_certificate, clock, logger)
-        self._keeper = Repeating("certificate", KEEPER_SECONDS, keeper.turn, logger)
+        self._background = (
+            Repeating("upkeep", UPKEEP_SECONDS, self._keep_up, logger),
+            Repeating("certificate", KEEPER_SECONDS, keeper.turn, logger),
+            Repeating("witness", home.config.witness.interval_ms / 1000, self.witnessing.turn, logger),
+        )
 
     @classmethod
-    def open(cls, home: Home, *, clock: Clock | None = None, logger: Logger | None = None) -> "Regulator":
+    def open(
+        cls,
+        home: Home,
+        *,
+        clock: Clock | None = None,
+        logger: Logger | None = None,
+        unsafe_without_witnesses: str = "",
+    ) -> "Regulator":
         """Open the regulator's home: ledger and vault, both made at the first opening.
 
+        With a reason as `unsafe_without_witnesses` it goes on although its witnesses, where it needs any, cannot be
+        heard; that is recorded.
+
         Raises:
-            HomeError: the home is another role's.
+            HomeError: the home is another role's, or was restored from a backup and its witnesses cannot be heard.
             LedgerUnavailableError: another process has it open; go through its server.
             PassphraseError: as `Home.signing_key`.
         """
@@ -72,7 +97,9 @@ class Regulator:
             raise HomeError(f"{home.path} is the home of a {home.role.value}; this needs the regulator's")
         log = logger if logger is not None else make_logger(home.config.telemetry, home.name)
         with ExitStack() as resources:
-            regulator = cls(home, clock if clock is not None else SystemClock(), log, resources)
+            regulator = cls(
+                home, clock if clock is not None else SystemClock(), log, resources, unsafe_without_witnesses
+            )
             regulator._resources = resources.pop_all()
         return regulator
 
@@ -102,6 +129,8 @@ class Regulator:
         server.on_denied(lambda error, identity: self.denials.deny(error, Denial(identity)))
         server.probe(self.directory)
         server.probe(self.ledger.try_writing)
+        server.probe(self.witnessing.verify_serving)
+        server.metrics.registry.register(WitnessMeter(self.witnessing, self.witness))
         server.add(
             directory_pb2_grpc.add_DirectoryServiceServicer_to_server,
             DirectoryService(self._registry, name, edge),
@@ -117,6 +146,11 @@ class Regulator:
             LedgerService(LedgerReading(self.ledger, name), edge),
             "unseen.v1.LedgerService",
         )
+        server.add(
+            witness_pb2_grpc.add_WitnessServiceServicer_to_server,
+            WitnessService(self.witness, edge),
+            "unseen.v1.WitnessService",
+        )
 
     def _keep_up(self) -> None:
         self.denials.sweep()
@@ -124,12 +158,15 @@ class Regulator:
         self.desk.deliver()
 
     def start(self) -> None:
-        """Begin the upkeep: denials of ended minutes, an expiring directory, decisions that providers have not got."""
-        self._upkeep.start()
-        self._keeper.start()
+        """Begin background work: denials of ended minutes, an expiring directory or certificate, decisions that
+        providers have not got, and the showing of this ledger to its witnesses.
+        """
+        self.witness.start()
+        for task in self._background:
+            task.start()
 
     def close(self) -> None:
-        """End the upkeep, close ledger and vault. Closing twice is allowed."""
-        self._upkeep.close()
-        self._keeper.close()
+        """End background work, close ledger and vault. Closing twice is allowed."""
+        for task in self._background:
+            task.close()
         self._resources.close()

@@ -3,7 +3,8 @@
 INTENT before anything is computed; OUTCOME durable before anything leaves; ABORTED when a call ends without an answer;
 DENIED for whatever was refused. What leaves is written to the vault before OUTCOME is committed, so that a crash can
 lose neither: an OUTCOME in the ledger always has its message, its openings and its receipt beside it, and a message
-without an OUTCOME was never given and never will be. If the ledger cannot record, nothing is released.
+without an OUTCOME was never given and never will be. If the ledger cannot record, or its witnesses are unheard, nothing
+is released.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from sandbox.admission import Admission, CallState, Grant
 from sandbox.authorise import Authorised
 from sandbox.denials import DenialWindows, recorded_clause
 from sandbox.errors import AbortedRunError, DenialReason, DeniedError, VaultError
-from sandbox.ports import PartyContext
+from sandbox.ports import PartyContext, WitnessWatch
 from sandbox.receipt_checks import CLOCK_SKEW_MS
 from sandbox.vault import VaultKind
 
@@ -83,10 +84,11 @@ class _NothingOpenError(Exception):
 class Invocation:
     """A provider's bracket. Threads may share one."""
 
-    def __init__(self, context: PartyContext, ledger: Ledger, admission: Admission) -> None:
+    def __init__(self, context: PartyContext, ledger: Ledger, admission: Admission, watch: WitnessWatch) -> None:
         self._context = context
         self._ledger = ledger
         self._admission = admission
+        self._watch = watch
         self._denials = DenialWindows()
 
     def state(self, call: str) -> CallState | None:
@@ -106,10 +108,11 @@ class Invocation:
         """Take the call: INTENT is durable on return, and the openings of its commitments are kept.
 
         Raises:
-            DeniedError: as `Admission.take`.
+            DeniedError: WITNESSES_UNHEARD, before anything is taken; or as `Admission.take`.
             LedgerError: nothing could be recorded, nothing is taken.
             VaultError: the openings could not be kept; the call is given back.
         """
+        self._watch.verify_heard()
         nonce = self._context.entropy.token(NONCE_BYTES).hex()
         grant = self._admission.take(self._ledger, authorised, nonce, self._context.clock)
         try:
@@ -126,11 +129,13 @@ class Invocation:
         `messages` turns the receipt into what the vault is to keep of this call: name -> bytes.
 
         Raises:
+            DeniedError: WITNESSES_UNHEARD; no receipt is signed and nothing may leave.
             AbortedRunError: the call was ended or its deadline passed meanwhile.
             LedgerError, VaultError: nothing could be recorded; nothing may leave.
         """
         if type(grant) is not Grant:
             raise TypeError("complete takes the Grant that enter gave out")
+        self._watch.verify_heard()
         now_ms = self._context.clock.now_ms()
         receipt, openings = self._receipt(grant, release, now_ms)
         vault = self._context.vault

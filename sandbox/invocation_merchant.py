@@ -21,7 +21,7 @@ from sandbox.contract import Contract
 from sandbox.errors import DenialReason, DeniedError
 from sandbox.invocation import ANSWER, AbortReason
 from sandbox.metering import price_of, units_of
-from sandbox.ports import PartyContext
+from sandbox.ports import PartyContext, WitnessWatch
 from sandbox.request import ParsedRequest
 from sandbox.vault import VaultKind
 
@@ -81,10 +81,11 @@ class _NothingOpenError(Exception):
 class MerchantInvocation:
     """A merchant's bracket. Threads may share one."""
 
-    def __init__(self, context: PartyContext, ledger: Ledger, calls: MerchantCalls) -> None:
+    def __init__(self, context: PartyContext, ledger: Ledger, calls: MerchantCalls, watch: WitnessWatch) -> None:
         self._context = context
         self._ledger = ledger
         self._calls = calls
+        self._watch = watch
 
     def open_calls(self) -> tuple[SentCall, ...]:
         """Calls whose answer may still be fetched."""
@@ -94,9 +95,10 @@ class MerchantInvocation:
         """Keep request and openings, and record INTENT; only then may the request be sent.
 
         Raises:
-            DeniedError: REPLAYED, the request's nonce was used before.
+            DeniedError: REPLAYED, the request's nonce was used before; WITNESSES_UNHEARD.
             LedgerError, VaultError: nothing could be recorded; send nothing.
         """
+        self._watch.verify_heard()
         request, vault = parsed.request, self._context.vault
         with vault.transaction():
             vault.put(VaultKind.OPENINGS, f"{parsed.call}/{REQUEST}", encode_openings(openings))

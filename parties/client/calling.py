@@ -21,6 +21,7 @@ from parties.client.result import (
     units_of_statistics,
 )
 from parties.errors import PeerCannotRecordError
+from parties.witnessing import Witnessing
 from protocols.paillier_key import PrivateKey
 from sandbox.contract_record import ContractRecord
 from sandbox.errors import DenialReason, DeniedError, PeerUnavailableError, VaultError
@@ -42,6 +43,8 @@ RETRY_SECONDS: Final = 1.0
 LAST_ASK_MS: Final = 1_000
 """How long the answer to a lost call may take that is asked for when the deadline has come."""
 FIRST_ATTEMPT: Final = 1
+WITNESS_MS: Final = 3_000
+"""How long hearing the witnesses before a call, and showing them its entries after it, may take."""
 ASKING: Final = "asking"
 """The stage of `Progress` from sending a request to its answer."""
 
@@ -56,12 +59,14 @@ class MerchantCalling:
         session: MerchantSession,
         contracts: ContractClient,
         progress: Progress,
+        witnessing: Witnessing,
     ) -> None:
         self._context = context
         self._invocation = invocation
         self._session = session
         self._contracts = contracts
         self._progress = progress
+        self._witnessing = witnessing
 
     @property
     def open_calls(self) -> int:
@@ -78,6 +83,7 @@ class MerchantCalling:
         deadline_ms = self._context.clock.now_ms() + timeout_ms
         # Is it there? Nothing is recorded before.
         self._contracts.get(contract.computing_party, record.contract_id, timeout_ms=timeout_ms)
+        self._witnessing.freshen(min(WITNESS_MS, timeout_ms // 4))
         self._session.flush_acknowledgements(wait_ms=min(ACKNOWLEDGE_MS, timeout_ms // 4))
         terms = RequestTerms(
             contract=record.contract_id,
@@ -92,7 +98,10 @@ class MerchantCalling:
         envelope = sign_request(request, self._context.key)
         call = MerchantCall.of(parse_request(envelope.encode()), openings, contract)
         self._progress.advance(ASKING, 0, 1)
-        result = self._run(call, key)
+        try:
+            result = self._run(call, key)
+        finally:
+            self._witnessing.push_quietly(WITNESS_MS)
         self._progress.advance(ASKING, 1, 1)
         return _result(record, call, result)
 

@@ -37,7 +37,8 @@ from parties.directory_feed import DirectoryFeed, record_directory
 from parties.entropy import SystemEntropy
 from parties.errors import HomeError, PartyError
 from parties.home import Home, PassphraseSource, no_passphrase
-from parties.telemetry import beside_a_command, make_logger
+from parties.telemetry import Logger, beside_a_command, make_logger
+from parties.witnessing import Witnessing
 from protocols.paillier_key import PrivateKey
 from sandbox.application import Application, load_application, read_application
 from sandbox.contract_book import ContractBook
@@ -54,6 +55,8 @@ from sandbox.vault import Vault
 
 TIMEOUT_SECONDS: Final = 120.0
 """How long an aggregate may take unless the caller says otherwise."""
+CLOSE_MS: Final = 3_000
+"""How long showing the last entries to the witnesses may hold up closing."""
 
 
 def say_on_stderr(text: str) -> None:
@@ -70,6 +73,7 @@ class _Rooms:
     contracts: MerchantContracts
     calling: MerchantCalling
     certificate: CertificateKeeper
+    witnessing: Witnessing
 
 
 class Merchant:
@@ -84,6 +88,7 @@ class Merchant:
         self._say = say
         self._resources = resources
         self._key: PrivateKey | None = None
+        self._closed = False
 
     @classmethod
     def open(
@@ -94,8 +99,9 @@ class Merchant:
         progress: Progress | None = None,
         say: Callable[[str], None] = say_on_stderr,
         clock: Clock | None = None,
+        unsafe_without_witnesses: str = "",
     ) -> Self:
-        """Open a merchant's home, look for a newer directory, and send what acknowledgements are due.
+        """Open a merchant's home, hear its witnesses, look for a newer directory, send what acknowledgements are due.
 
         Args:
             home: the folder that `unseen init merchant` made, or one opened.
@@ -103,9 +109,11 @@ class Merchant:
             progress: told how far a call is.
             say: told what a person should know, such as a provider that cannot be reached.
             clock: the machine's unless given.
+            unsafe_without_witnesses: a reason to make calls although the witnesses cannot be heard; it is recorded.
 
         Raises:
-            HomeError, ConfigError, PassphraseError: the home is no enrolled merchant's, or its keys do not open.
+            HomeError, ConfigError, PassphraseError: the home is no enrolled merchant's, or its keys do not open; or it
+                was restored from a backup and its witnesses cannot be heard.
             LedgerUnavailableError: another process works with this home.
             LedgerDamagedError, VaultError: ledger or vault need attention.
         """
@@ -113,7 +121,8 @@ class Merchant:
         if opened.role is not Role.MERCHANT:
             raise HomeError(f"{opened.path} is the home of a {opened.role.value}; a merchant's is wanted")
         with ExitStack() as resources:
-            rooms = _open_rooms(opened, clock or SystemClock(), progress or NoProgress(), say, resources)
+            books = _open_books(opened, clock or SystemClock(), resources, unsafe_without_witnesses)
+            rooms = _open_rooms(opened, books, progress or NoProgress(), say, resources)
             merchant = cls(opened, rooms, say, resources.pop_all())
         merchant._catch_up()
         return merchant
@@ -259,7 +268,10 @@ class Merchant:
         return statement(self.entries(), contract=record.contract_id, tariff=record.contract.tariff)
 
     def close(self) -> None:
-        """Close ledger, vault and channels. Closing twice is allowed."""
+        """Show the last entries to the witnesses, then close ledger, vault and channels. Closing twice is allowed."""
+        if not self._closed:
+            self._closed = True
+            self._rooms.witnessing.push_quietly(CLOSE_MS)
         self._resources.close()
 
     def __enter__(self) -> Self:
@@ -304,19 +316,40 @@ def _exact(value: object) -> object:
     return value
 
 
-def _open_rooms(
-    home: Home, clock: Clock, progress: Progress, say: Callable[[str], None], resources: ExitStack
-) -> _Rooms:
+@dataclass(frozen=True, slots=True)
+class _Books:
+    """What comes first: vault and ledger, and the witnesses' word that they are the newest."""
+
+    vault: Vault
+    calls: MerchantCalls
+    ledger: Ledger
+    witnessing: Witnessing
+    clock: Clock
+    logger: Logger
+
+
+def _open_books(home: Home, clock: Clock, resources: ExitStack, unsafe: str) -> _Books:
     vault = resources.enter_context(Vault.open(home.vault_path))
     calls = MerchantCalls()
     identity = LedgerIdentity(home.name, home.role, home.config.party.legal_entity, home.origin)
     log_key = home.signing_key(KeyPurpose.LOG)
     ledger = resources.enter_context(
-        Ledger.open(home.ledger_path, identity=identity, key=log_key, clock=clock, folds=[calls])
+        Ledger.open(home.ledger_path, identity=identity, key=log_key, clock=clock, folds=[calls], hold=True)
     )
     logger = make_logger(beside_a_command(home.config.telemetry), home.name)
+    witnessing = Witnessing(home, ledger, clock, logger)
+    resources.callback(witnessing.close)
+    witnessing.begin(vault, unsafe)
+    return _Books(vault, calls, ledger, witnessing, clock, logger)
+
+
+def _open_rooms(
+    home: Home, books: _Books, progress: Progress, say: Callable[[str], None], resources: ExitStack
+) -> _Rooms:
+    vault, ledger, clock, logger = books.vault, books.ledger, books.clock, books.logger
     feed = DirectoryFeed(home, clock, record_directory(ledger, clock), logger)
     resources.callback(feed.close)
+    books.witnessing.follow(feed.current)
     key, entropy = home.signing_key(KeyPurpose.MESSAGE), SystemEntropy()
     context = PartyContext(home.name, key, vault, feed.current, clock, entropy)
     dialler = Dialler(home, feed.current)
@@ -325,7 +358,7 @@ def _open_rooms(
     client = ContractClient(dialler)
     executor = ReportingExecutor(home.config.compute, progress, "decrypting")
     resources.callback(executor.close)
-    invocation = MerchantInvocation(context, ledger, calls)
+    invocation = MerchantInvocation(context, ledger, books.calls, books.witnessing)
     session = MerchantSession(context, invocation, ComputeClient(dialler, clock), executor)
     return _Rooms(
         context=context,
@@ -333,8 +366,9 @@ def _open_rooms(
         feed=feed,
         catalogues=CatalogueClient(dialler, feed.current),
         contracts=MerchantContracts(book, client, feed.current, key, say),
-        calling=MerchantCalling(context, invocation, session, client, progress),
+        calling=MerchantCalling(context, invocation, session, client, progress, books.witnessing),
         certificate=CertificateKeeper(
             home, feed.current, DirectoryClient(dialler, feed.current).renew_certificate, clock, logger
         ),
+        witnessing=books.witnessing,
     )

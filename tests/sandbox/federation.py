@@ -101,6 +101,13 @@ class Terms:
     min_contributors: int = 2
 
 
+class AlwaysHeard:
+    """Witnesses that are never silent: what a call needs of them is tested in `tests.parties.test_witnessing`."""
+
+    def verify_heard(self) -> None:
+        return
+
+
 class OneDataset:
     """The provider's only data set, behind the `Datasets` port."""
 
@@ -162,7 +169,7 @@ class Provider:
         )
         self.description = declaration.describe(self.name, VERSION)
         self.datasets = OneDataset(declaration, open_source(declaration, self.home, {}, threads=1))
-        self.invocation = Invocation(self.context, self.ledger, self.admission)
+        self.invocation = Invocation(self.context, self.ledger, self.admission, AlwaysHeard())
         self.sessions = AggregateSessions(self.context, self.invocation, self.datasets)
         self.computing = ComputingSessions(
             self.context, self.invocation, self.sessions, MemoryPeers(self.federation, self.name), self.threads
@@ -341,7 +348,7 @@ class Merchant:
             SystemEntropy(),
         )
         self.gateway = MemoryGateway(self.federation, MERCHANT)
-        self.invocation = MerchantInvocation(self.context, self.ledger, self.calls)
+        self.invocation = MerchantInvocation(self.context, self.ledger, self.calls, AlwaysHeard())
         self.session = MerchantSession(self.context, self.invocation, self.gateway)
 
     def stop(self) -> None:

@@ -15,7 +15,7 @@ from sandbox.errors import AbortedRunError, DenialReason, DeniedError
 from sandbox.invocation import PART, AbortReason, Denial, Invocation, Release
 from sandbox.vault import VaultKind
 from tests.sandbox.conftest import MakeFederation
-from tests.sandbox.federation import Federation, Provider, only
+from tests.sandbox.federation import AlwaysHeard, Federation, Provider, only
 from tests.sandbox.survey import MERCHANT, signing_key
 
 RELEASE = Release(b"the part", b'{"measures":[]}', "ab" * 32)
@@ -91,7 +91,7 @@ def test_vault_holds_message_receipt_and_openings_before_the_ledger_says_outcome
             seen.append((len(only(Outcome, provider.entries())), kept))
             return append(draft)  # type: ignore[arg-type]
 
-    watched = Invocation(provider.context, Watching(), provider.admission)  # type: ignore[arg-type]
+    watched = Invocation(provider.context, Watching(), provider.admission, AlwaysHeard())  # type: ignore[arg-type]
     grant = watched.enter(item)
     watched.complete(grant, RELEASE, lambda receipt: {PART: b"stored"})
     assert seen == [(0, False), (0, True)]

@@ -24,15 +24,15 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17unseen/v1/witness.proto\x12\tunseen.v1\"E\n\x14\x41\x64\x64\x43heckpointRequest\x12\x10\n\x08old_size\x18\x01 \x01(\x04\x12\r\n\x05proof\x18\x02 \x03(\x0c\x12\x0c\n\x04note\x18\x03 \x01(\x0c\"p\n\x15\x41\x64\x64\x43heckpointResponse\x12\x14\n\x0c\x63osignatures\x18\x01 \x01(\x0c\x12#\n\x07refusal\x18\x02 \x01(\x0e\x32\x12.unseen.v1.Refusal\x12\x0c\n\x04size\x18\x03 \x01(\x04\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\"`\n\x11\x41\x64\x64\x45ntriesRequest\x12\x0e\n\x06origin\x18\x01 \x01(\t\x12\r\n\x05start\x18\x02 \x01(\x04\x12\x0f\n\x07\x65ntries\x18\x03 \x03(\x0c\x12\r\n\x05proof\x18\x04 \x03(\x0c\x12\x0c\n\x04note\x18\x05 \x01(\x0c\"\"\n\x12\x41\x64\x64\x45ntriesResponse\x12\x0c\n\x04size\x18\x01 \x01(\x04\"%\n\x13GetWitnessedRequest\x12\x0e\n\x06origin\x18\x01 \x01(\t\"H\n\x14GetWitnessedResponse\x12\x0c\n\x04size\x18\x01 \x01(\x04\x12\x0c\n\x04note\x18\x02 \x01(\x0c\x12\x14\n\x0creplica_size\x18\x03 \x01(\x04\"<\n\x1bListWitnessedEntriesRequest\x12\x0e\n\x06origin\x18\x01 \x01(\t\x12\r\n\x05start\x18\x02 \x01(\x04\"L\n\x1cListWitnessedEntriesResponse\x12\r\n\x05start\x18\x01 \x01(\x04\x12\x0f\n\x07\x65ntries\x18\x02 \x03(\x0c\x12\x0c\n\x04note\x18\x03 \x01(\x0c*\x9a\x01\n\x07Refusal\x12\x17\n\x13REFUSAL_UNSPECIFIED\x10\x00\x12\x15\n\x11REFUSAL_MALFORMED\x10\x01\x12\x19\n\x15REFUSAL_UNTRUSTED_KEY\x10\x02\x12\x17\n\x13REFUSAL_UNKNOWN_LOG\x10\x03\x12\x14\n\x10REFUSAL_CONFLICT\x10\x04\x12\x15\n\x11REFUSAL_BAD_PROOF\x10\x05\x32\xeb\x02\n\x0eWitnessService\x12R\n\rAddCheckpoint\x12\x1f.unseen.v1.AddCheckpointRequest\x1a .unseen.v1.AddCheckpointResponse\x12I\n\nAddEntries\x12\x1c.unseen.v1.AddEntriesRequest\x1a\x1d.unseen.v1.AddEntriesResponse\x12O\n\x0cGetWitnessed\x12\x1e.unseen.v1.GetWitnessedRequest\x1a\x1f.unseen.v1.GetWitnessedResponse\x12i\n\x14ListWitnessedEntries\x12&.unseen.v1.ListWitnessedEntriesRequest\x1a\'.unseen.v1.ListWitnessedEntriesResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17unseen/v1/witness.proto\x12\tunseen.v1\"E\n\x14\x41\x64\x64\x43heckpointRequest\x12\x10\n\x08old_size\x18\x01 \x01(\x04\x12\r\n\x05proof\x18\x02 \x03(\x0c\x12\x0c\n\x04note\x18\x03 \x01(\x0c\"p\n\x15\x41\x64\x64\x43heckpointResponse\x12\x14\n\x0c\x63osignatures\x18\x01 \x01(\x0c\x12#\n\x07refusal\x18\x02 \x01(\x0e\x32\x12.unseen.v1.Refusal\x12\x0c\n\x04size\x18\x03 \x01(\x04\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\"`\n\x11\x41\x64\x64\x45ntriesRequest\x12\x0e\n\x06origin\x18\x01 \x01(\t\x12\r\n\x05start\x18\x02 \x01(\x04\x12\x0f\n\x07\x65ntries\x18\x03 \x03(\x0c\x12\r\n\x05proof\x18\x04 \x03(\x0c\x12\x0c\n\x04note\x18\x05 \x01(\x0c\"\"\n\x12\x41\x64\x64\x45ntriesResponse\x12\x0c\n\x04size\x18\x01 \x01(\x04\"%\n\x13GetWitnessedRequest\x12\x0e\n\x06origin\x18\x01 \x01(\t\"H\n\x14GetWitnessedResponse\x12\x0c\n\x04size\x18\x01 \x01(\x04\x12\x0c\n\x04note\x18\x02 \x01(\x0c\x12\x14\n\x0creplica_size\x18\x03 \x01(\x04\"<\n\x1bListWitnessedEntriesRequest\x12\x0e\n\x06origin\x18\x01 \x01(\t\x12\r\n\x05start\x18\x02 \x01(\x04\"[\n\x1cListWitnessedEntriesResponse\x12\r\n\x05start\x18\x01 \x01(\x04\x12\x0f\n\x07\x65ntries\x18\x02 \x03(\x0c\x12\r\n\x05proof\x18\x03 \x03(\x0c\x12\x0c\n\x04note\x18\x04 \x01(\x0c*\x9a\x01\n\x07Refusal\x12\x17\n\x13REFUSAL_UNSPECIFIED\x10\x00\x12\x15\n\x11REFUSAL_MALFORMED\x10\x01\x12\x19\n\x15REFUSAL_UNTRUSTED_KEY\x10\x02\x12\x17\n\x13REFUSAL_UNKNOWN_LOG\x10\x03\x12\x14\n\x10REFUSAL_CONFLICT\x10\x04\x12\x15\n\x11REFUSAL_BAD_PROOF\x10\x05\x32\xeb\x02\n\x0eWitnessService\x12R\n\rAddCheckpoint\x12\x1f.unseen.v1.AddCheckpointRequest\x1a .unseen.v1.AddCheckpointResponse\x12I\n\nAddEntries\x12\x1c.unseen.v1.AddEntriesRequest\x1a\x1d.unseen.v1.AddEntriesResponse\x12O\n\x0cGetWitnessed\x12\x1e.unseen.v1.GetWitnessedRequest\x1a\x1f.unseen.v1.GetWitnessedResponse\x12i\n\x14ListWitnessedEntries\x12&.unseen.v1.ListWitnessedEntriesRequest\x1a\'.unseen.v1.ListWitnessedEntriesResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'unseen.v1.witness_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_REFUSAL']._serialized_start=611
-  _globals['_REFUSAL']._serialized_end=765
+  _globals['_REFUSAL']._serialized_start=626
+  _globals['_REFUSAL']._serialized_end=780
   _globals['_ADDCHECKPOINTREQUEST']._serialized_start=38
   _globals['_ADDCHECKPOINTREQUEST']._serialized_end=107
   _globals['_ADDCHECKPOINTRESPONSE']._serialized_start=109
@@ -48,7 +48,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTWITNESSEDENTRIESREQUEST']._serialized_start=470
   _globals['_LISTWITNESSEDENTRIESREQUEST']._serialized_end=530
   _globals['_LISTWITNESSEDENTRIESRESPONSE']._serialized_start=532
-  _globals['_LISTWITNESSEDENTRIESRESPONSE']._serialized_end=608
-  _globals['_WITNESSSERVICE']._serialized_start=768
-  _globals['_WITNESSSERVICE']._serialized_end=1131
+  _globals['_LISTWITNESSEDENTRIESRESPONSE']._serialized_end=623
+  _globals['_WITNESSSERVICE']._serialized_start=783
+  _globals['_WITNESSSERVICE']._serialized_end=1146
 # @@protoc_insertion_point(module_scope)

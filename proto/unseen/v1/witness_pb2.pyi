@@ -247,22 +247,28 @@ class ListWitnessedEntriesResponse(_message.Message):
 
     START_FIELD_NUMBER: _builtins.int
     ENTRIES_FIELD_NUMBER: _builtins.int
+    PROOF_FIELD_NUMBER: _builtins.int
     NOTE_FIELD_NUMBER: _builtins.int
     start: _builtins.int
     note: _builtins.bytes
-    """note, in the last message, is the log's checkpoint over all entries up to the last one sent."""
+    """note is the log's checkpoint over the last entry of the stream and all before it."""
     @_builtins.property
     def entries(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]: ...
+    @_builtins.property
+    def proof(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """proof is the RFC 6962 consistency proof from start and the number of entries to the note's size."""
+
     def __init__(
         self,
         *,
         start: _builtins.int = ...,
         entries: _abc.Iterable[_builtins.bytes] | None = ...,
+        proof: _abc.Iterable[_builtins.bytes] | None = ...,
         note: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "note", b"note", "start", b"start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "note", b"note", "proof", b"proof", "start", b"start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,99 @@
+"""What a party does before its ledger signs again: it asks its witnesses what they know, and takes back what it lost.
+
+A ledger that was put back to an older state would give signed sizes other entries. The party's own signature on the
+checkpoint that a witness holds tells; nobody has to be believed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from audit.errors import AuditError, LedgerUnavailableError, QuorumMissingError
+from audit.ledger import Ledger
+from audit.policy import Policy
+from parties.client.witness import WitnessClient
+from parties.errors import LogForkedError, NotFoundError, PartyError, WitnessesUnheardError
+from parties.telemetry import Logger
+from parties.witness_contact import Heard, OwnLog, Standing, WitnessContact
+from sandbox.errors import SandboxError
+
+FETCH_MS: Final = 600_000
+"""How long fetching lost entries may take."""
+ASKING_THREADS: Final = 16
+
+
+def hear_all(contacts: Iterable[WitnessContact], timeout_ms: int, logger: Logger) -> Mapping[WitnessContact, Heard]:
+    """Ask every witness at once what it holds; those that do not answer are left out, and know why."""
+
+    def hear(contact: WitnessContact) -> Heard | None:
+        try:
+            heard = contact.hear(timeout_ms)
+        except (AuditError, SandboxError, PartyError) as error:
+            if contact.failed(error):
+                logger.warning("a witness was not heard", witness=contact.name, error=str(error))
+            return None
+        contact.answered()
+        return heard
+
+    asked = tuple(contacts)
+    if len(asked) == 1:
+        answers = [hear(asked[0])]
+    else:
+        with ThreadPoolExecutor(ASKING_THREADS, thread_name_prefix="witness") as threads:
+            answers = list(threads.map(hear, asked))
+    return {contact: heard for contact, heard in zip(asked, answers, strict=True) if heard is not None}
+
+
+def verify_known(
+    ledger: Ledger, log: OwnLog, heard: Mapping[WitnessContact, Heard], policy: Policy, client: WitnessClient
+) -> None:
+    """Check that the ledger holds what its witnesses know, and take back what it lacks; after this it may sign.
+
+    Raises:
+        LogForkedError: it contradicts what they know.
+        WitnessesUnheardError: it lacks entries of which there is no copy, or too few have answered.
+        PeerUnavailableError and others of `PeerChannel.call`: the lost entries could not be fetched.
+        LedgerUnavailableError: they could not be recorded.
+    """
+    for contact, said in heard.items():
+        verify_not_forked(log, contact, said)
+    sources = [(said.kept, contact) for contact, said in heard.items() if said.kept > ledger.size]
+    if sources and any(log.standing(said.checkpoint) is Standing.BEHIND for said in heard.values()):
+        _take_back(ledger, log, max(sources, key=lambda source: source[0])[1], client)
+    for contact, said in heard.items():
+        verify_not_forked(log, contact, said)
+        if said.checkpoint is not None and log.standing(said.checkpoint) is Standing.BEHIND:
+            raise WitnessesUnheardError(
+                f"{contact.name} cosigned {said.checkpoint.size} entries of this log, the ledger here has {ledger.size}"
+                " and no copy of the others can be had: put the newest copy of the home in place"
+            )
+    try:
+        policy.verify_quorum(contact.key for contact in heard)
+    except QuorumMissingError as error:
+        raise WitnessesUnheardError(f"{error}; it was asked and did not answer: is it running?") from error
+
+
+def verify_not_forked(log: OwnLog, contact: WitnessContact, heard: Heard) -> None:
+    """Raise `LogForkedError` if a witness holds a checkpoint of ours, signed by us, over other entries than ours."""
+    if heard.checkpoint is not None and log.standing(heard.checkpoint) is Standing.FORKED:
+        raise LogForkedError(
+            f"{contact.name} cosigned other entries of this log than the first {heard.checkpoint.size} here: the ledger"
+            " was replaced by another; put the right one back"
+        )
+
+
+def _take_back(ledger: Ledger, log: OwnLog, contact: WitnessContact, client: WitnessClient) -> None:
+    try:
+        for bundle in client.entries(contact.named.party, log.origin, ledger.size, FETCH_MS):
+            ledger.adopt(bundle.entries, bundle.note, bundle.proof)
+    except LedgerUnavailableError:
+        raise
+    except NotFoundError:
+        return  # what is lacking is said by the caller
+    except AuditError as error:
+        raise LogForkedError(
+            f"the entries that {contact.name} keeps of this log do not continue the {ledger.size} here ({error}): an"
+            " older copy of the ledger was put in place and written to; put the right one back"
+        ) from error

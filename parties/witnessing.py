@@ -1,0 +1,362 @@
+"""A party's witnesses: asked before its ledger signs, shown every checkpoint, and missed when they fall silent.
+
+A ledger alone cannot prove that it is the only one its party has shown. Witnesses can: they have seen one line of
+history, so whoever replaces it is found out. Hence a party takes no call while they do not know its ledger, or have
+not been heard for `[witness] max_silence_ms`; contracts, catalogue and directory go on.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+
+from audit.checkpoint import Note
+from audit.clock import Clock
+from audit.commitment import SALT_BYTES, Opening, commit_openings, encode_openings
+from audit.cosignature import CosignerKey, verify_cosignatures
+from audit.directory import Directory
+from audit.draft import Draft
+from audit.entry import WitnessOverride
+from audit.errors import AuditError, StaleDirectoryError
+from audit.keys import KeyPurpose
+from audit.ledger import Ledger
+from audit.policy import Policy
+from parties.channel import Dialler
+from parties.client.witness import WitnessClient
+from parties.entropy import SystemEntropy
+from parties.errors import HomeError, LogForkedError, PartyError, WitnessesUnheardError
+from parties.home import Home
+from parties.telemetry import Logger
+from parties.witness_contact import Moment, OwnLog, WitnessContact
+from parties.witness_policy import NamedWitness, default_policy, log_keys, named_witnesses, needs_nobody, read_policy
+from parties.witness_push import Pusher, quorum_moment
+from parties.witness_start import hear_all, verify_known
+from sandbox.errors import DenialReason, DeniedError, SandboxError
+from sandbox.ports import CurrentDirectory
+from sandbox.vault import Vault, VaultKind
+
+ASK_AGAIN_SECONDS: Final = 3.0
+"""How often witnesses are asked what they know while the ledger is held."""
+PUSH_MS: Final = 60_000
+"""How long one turn of pushing in the background may take; entries that are left are for the next."""
+REFRESHES: Final = 4
+"""So many times within the silence allowed, witnesses are asked to cosign again what they have cosigned."""
+_SEEDS: Final = 256
+"""Stored checkpoints that are searched for a witness's last cosignature at start."""
+
+
+@dataclass(frozen=True, slots=True)
+class WitnessStatus:
+    """One witness: its name, whether it was reached last time and else why not, and what it cosigned last and when.
+
+    `size` is None before it was heard; `cosigned_s` is by the witness's clock, None where it never cosigned.
+    """
+
+    name: str
+    reachable: bool
+    size: int | None
+    cosigned_s: int | None
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class WitnessingStatus:
+    """Where a party stands with its witnesses.
+
+    Attributes:
+        size: entries of its ledger.
+        held: it signs nothing, since what its witnesses know is unknown.
+        forked: why it contradicts what it signed earlier; empty where it does not.
+        silence_ms: since when too few witnesses have been heard for the policy; None: never, or none is needed.
+        witnesses: each of them.
+    """
+
+    size: int
+    held: bool
+    forked: str
+    silence_ms: int | None
+    witnesses: tuple[WitnessStatus, ...]
+
+
+class Witnessing:
+    """One a party; `verify_heard` may be called by any thread. Opened with the ledger held, closed before it."""
+
+    def __init__(self, home: Home, ledger: Ledger, clock: Clock, logger: Logger) -> None:
+        """Raises `ConfigError` for a policy that cannot be read, and as `Home.directory`."""
+        self._home = home
+        self._ledger = ledger
+        self._clock = clock
+        self._logger = logger
+        self._settings = home.config.witness
+        self._known: CurrentDirectory | None = None
+        self._directory = home.directory(now_ms=0)  # expired or not, it says where the witnesses are
+        self._own_key = home.signing_key(KeyPurpose.LOG).verifying_key
+        self._file = read_policy(home)
+        self._dialler = Dialler(home, self.directory)
+        self._client = WitnessClient(self._dialler)
+        self._log = OwnLog(home.origin, ledger, lambda: log_keys(home.name, self.directory(), self._own_key))
+        self._refresh_s = self._settings.max_silence_ms / 1000 / REFRESHES
+        self._pusher = Pusher(ledger, self._log, clock, self._settings.ask_timeout_ms, self._refresh_s, logger)
+        self._turn = threading.RLock()
+        self._contacts: dict[NamedWitness, WitnessContact] = {}
+        self._policy: Policy | None = None
+        self._quorum: Moment | None = None
+        self._forked = ""
+        self._why = "they have not been asked yet"
+        self._overridden = False
+        self._asked = -ASK_AGAIN_SECONDS
+        self._look_up()
+
+    def follow(self, directory: CurrentDirectory) -> None:
+        """Take witnesses and their addresses from `directory` from now on."""
+        self._known = directory
+
+    def directory(self) -> Directory:
+        """The newest directory, be it expired: witnesses are reached all the same."""
+        if self._known is not None:
+            try:
+                self._directory = self._known()
+            except StaleDirectoryError:
+                return self._directory
+        return self._directory
+
+    # -- the gate -----------------------------------------------------------------------------------------------------
+
+    def verify_heard(self) -> None:
+        """Raise `DeniedError(WITNESSES_UNHEARD)` while calls are not to be taken: held, forked, or silence."""
+        if self._overridden:
+            return
+        self._verify_standing()
+        if self._needs_nobody:
+            return
+        silence_ms = self._silence_ms()
+        if silence_ms is None or silence_ms > self._settings.max_silence_ms:
+            since = "never" if silence_ms is None else f"not for {silence_ms // 1000} s"
+            raise self._denied(f"too few of its witnesses have cosigned its ledger: {since} ({self._why})")
+
+    def verify_serving(self) -> None:
+        """Raise the same as long as health is to say NOT_SERVING; a fork is no health whatever the operator decides."""
+        if self._forked:
+            self._verify_standing()
+        self.verify_heard()
+
+    @property
+    def _needs_nobody(self) -> bool:
+        return self._policy is not None and needs_nobody(self._policy)
+
+    def _verify_standing(self) -> None:
+        if self._forked:
+            raise self._denied(f"its ledger contradicts what it has signed: {self._forked}")
+        if self._ledger.held:
+            raise self._denied(f"its witnesses have not said what they know of its ledger: {self._why}")
+
+    def _denied(self, detail: str) -> DeniedError:
+        mend = "its operator sees more with `unseen doctor`"
+        return DeniedError(
+            DenialReason.WITNESSES_UNHEARD, "witness", f"{self._home.name} takes no calls: {detail}; {mend}"
+        )
+
+    def _silence_ms(self) -> int | None:
+        """The stricter of two clocks: one that can be set back, and one that does not know of a sleeping machine."""
+        quorum = self._quorum
+        if quorum is None:
+            return None
+        elapsed_ms = int((time.monotonic() - quorum.monotonic) * 1000)
+        return max(elapsed_ms, self._clock.now_ms() - quorum.at_ms)
+
+    # -- start --------------------------------------------------------------------------------------------------------
+
+    def begin(self, vault: Vault, unsafe_without_witnesses: str = "") -> None:
+        """At start, before anything is appended: ask the witnesses, take back what was lost, and sign again.
+
+        If they cannot be heard the ledger stays held, and is asked for again in `turn`. A reason given as
+        `unsafe_without_witnesses` lets the party go on all the same: it is recorded.
+
+        Raises:
+            HomeError: the home was restored from a backup, and its witnesses cannot be heard.
+            LedgerError, VaultError: nothing could be recorded.
+        """
+        self.catch_up()
+        if unsafe_without_witnesses and (self._ledger.held or self._forked):
+            self._override(unsafe_without_witnesses, vault)
+        if self._home.restored_path.exists():
+            raise HomeError(
+                f"{self._home.name} was restored from a backup and does not start before its witnesses have said what"
+                f" it signed since: {self._forked or self._why}. Start it when they can be reached; only if they never"
+                " will, run `unseen serve --unsafe-without-witnesses REASON`"
+            )
+
+    def catch_up(self) -> None:
+        """Ask the witnesses what they know, and if the ledger holds it, let it sign, and have it cosigned; never raises
+        for a witness. Does nothing for a ledger that is not held.
+        """
+        with self._turn:
+            if not self._ledger.held or self._forked:
+                return
+            self._asked = time.monotonic()
+            restored = self._home.restored_path.exists()
+            self._look_up()
+            try:
+                if restored or not self._needs_nobody:
+                    self._verify_known(restored=restored)
+                self._release()
+            except LogForkedError as error:
+                self._fork(error)
+                return
+            except (AuditError, SandboxError, PartyError) as error:
+                if str(error) != self._why:
+                    self._logger.warning("the ledger is held: nothing is signed, no call taken", error=str(error))
+                self._why = str(error)
+                return
+            if not self._needs_nobody:
+                self.push_quietly(self._settings.ask_timeout_ms)
+
+    def _verify_known(self, *, restored: bool) -> None:
+        heard = hear_all(self._contacts.values(), self._settings.ask_timeout_ms, self._logger)
+        if restored and not heard:
+            raise WitnessesUnheardError("no witness answers")
+        if self._policy is None:
+            raise WitnessesUnheardError(self._why)
+        verify_known(self._ledger, self._log, heard, self._policy, self._client)
+
+    def _release(self) -> None:
+        self._ledger.release()
+        self._home.restored_path.unlink(missing_ok=True)
+        self._logger.info("the witnesses know this ledger", size=self._ledger.size)
+
+    def _override(self, reason: str, vault: Vault) -> None:
+        openings = {"reason": Opening(SystemEntropy().token(SALT_BYTES), reason.encode())}
+        size = self._ledger.size
+        vault.put(VaultKind.OPENINGS, f"witness-override/{size}", encode_openings(openings))
+        self._ledger.append(
+            Draft(
+                WitnessOverride(
+                    party=self._home.name,
+                    at_ms=self._clock.now_ms(),
+                    size=size,
+                    reason=commit_openings(openings)["reason"],
+                )
+            )
+        )
+        self._ledger.release()
+        self._home.restored_path.unlink(missing_ok=True)
+        self._overridden = True
+        self._logger.error("going on without witnesses, by the operator's decision", reason=reason, size=size)
+
+    def _fork(self, error: LogForkedError) -> None:
+        self._forked = self._why = str(error)
+        self._logger.error("the ledger contradicts what this party has signed; no call is taken", error=str(error))
+
+    # -- pushing ------------------------------------------------------------------------------------------------------
+
+    def turn(self) -> None:
+        """One turn of background work: ask while held, else push; as `push`."""
+        if not self._ledger.held:
+            self.push(PUSH_MS)
+        elif time.monotonic() - self._asked >= ASK_AGAIN_SECONDS:
+            self.catch_up()
+
+    def push(self, budget_ms: int) -> None:
+        """Have the newest checkpoint cosigned by whoever has not, and give the regulator the entries, for `budget_ms`.
+
+        A witness that fails is left alone for a while, and never raises here. With a ledger that is held or forked
+        nothing happens.
+
+        Raises:
+            LedgerError: nothing could be signed or stored.
+        """
+        until = time.monotonic() + budget_ms / 1000
+        with self._turn:
+            if self._ledger.held or self._forked:
+                return
+            self._look_up()
+            try:
+                self._pusher.push(tuple(self._contacts.values()), self._directory.regulator, until)
+            except LogForkedError as error:
+                self._fork(error)
+            self._count()
+
+    def freshen(self, budget_ms: int) -> None:
+        """For a party without background work, before a call: hear the witnesses again if that is long ago."""
+        if self._ledger.held:
+            self.catch_up()
+            return
+        silence_ms = self._silence_ms()
+        if silence_ms is None or silence_ms > self._refresh_s * 1000:
+            self.push_quietly(budget_ms)
+
+    def push_quietly(self, budget_ms: int) -> None:
+        """As `push`, for the end of work that is done already: what fails is logged, and comes with the next push."""
+        try:
+            self.push(budget_ms)
+        except AuditError as error:
+            self._logger.warning("the newest entries were not shown to the witnesses", error=str(error))
+
+    def _look_up(self) -> None:
+        """Bring policy and witnesses up to the newest directory."""
+        directory = self.directory()
+        try:
+            policy = default_policy(self._home.name, directory) if self._file is None else self._file
+        except AuditError as error:  # the regulator's witness key was revoked, and another is not on record yet
+            self._why = str(error)
+            return
+        self._policy = policy
+        named = named_witnesses(policy, self._home.name, directory)
+        self._contacts = {each: self._contacts.get(each) or self._contact(each) for each in named}
+        self._count()
+
+    def _contact(self, named: NamedWitness) -> WitnessContact:
+        http = None
+        if named.url:
+            from parties.client.witness_http import HttpWitness  # noqa: PLC0415  (few policies need it)
+
+            http = HttpWitness(named.url, timeout_s=self._settings.ask_timeout_ms / 1000)
+        contact = WitnessContact(named, self._log, self._client, http)
+        contact.cosigned_s = self._last_cosigned(named.key)
+        if contact.cosigned_s is not None:
+            at_ms = contact.cosigned_s * 1000
+            contact.moment = Moment(at_ms, time.monotonic() - max(0, self._clock.now_ms() - at_ms) / 1000)
+        return contact
+
+    def _last_cosigned(self, key: CosignerKey) -> int | None:
+        """When a witness last cosigned, as the ledger's own checkpoints say: silence goes on over a restart."""
+        for data in islice(self._ledger.checkpoints_backwards(), _SEEDS):
+            found = verify_cosignatures(Note.decode(data), [key])
+            if found:
+                return found[0].timestamp_s
+        return None
+
+    def _count(self) -> None:
+        if self._policy is not None:
+            self._quorum = quorum_moment(self._policy, tuple(self._contacts.values()))
+        failing = [f"{each.name}: {each.error}" for each in self._contacts.values() if each.error]
+        if not self._forked and not self._ledger.held:
+            self._why = "; ".join(failing) or "they answer"
+
+    # -- telling ------------------------------------------------------------------------------------------------------
+
+    def status(self) -> WitnessingStatus:
+        """Where this party stands with its witnesses, by what is known; asks nobody."""
+        contacts: Sequence[WitnessContact] = tuple(self._contacts.values())
+        return WitnessingStatus(
+            size=self._ledger.size,
+            held=self._ledger.held,
+            forked=self._forked,
+            silence_ms=None if self._needs_nobody else self._silence_ms(),
+            witnesses=tuple(
+                WitnessStatus(
+                    each.name, not each.error and each.size is not None, each.size, each.cosigned_s, each.error
+                )
+                for each in contacts
+            ),
+        )
+
+    def close(self) -> None:
+        """Close the ways to the witnesses."""
+        for contact in self._contacts.values():
+            contact.close()
+        self._dialler.close()

@@ -1,7 +1,7 @@
-"""A quick look at a ledger file: the ends that everything else hangs from, and the entries since the last seal.
+"""A quick look at a ledger file: the ends that everything else hangs from, and the newest entries, from a seal on.
 
-It reads about a thousand entries however long the ledger is, and so finds a torn, cut or mixed-up file at once. What it
-does not do is verify: entries before the last seal are believed. `audit.verify` derives everything anew.
+It reads a thousand entries or two however long the ledger is, and so finds a torn, cut or mixed-up file at once. What
+it does not do is verify: entries before that seal are believed. `audit.verify` derives everything anew.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from audit.store_sqlite import open_sqlite_reader
 from audit.tiles import TILE_WIDTH, TileNodes
 from audit.tree import HASH_BYTES, Frontier, leaf_hash
 
+MIN_TAIL: Final = 256
+"""So many of the newest entries are read in any case: the very last one may be a seal."""
 MAX_TAIL: Final = 8192
 """Entries read back in search of a seal; writers seal every thousand."""
 _CHUNK: Final = 256
@@ -71,7 +73,7 @@ def _look(reader: StoreReader) -> SpotCheck:
     genesis = _decode(0, next(iter(reader.entries(0, 1)))[1])
     if not isinstance(genesis, Genesis):
         raise LedgerDamagedError("the ledger does not begin with a genesis entry: verify it")
-    start = _last_seal(reader, head.size)
+    start = _seal_before(reader, head.size)
     chain, last = _follow(reader, start.copy(), head.size)
     if chain.head != head.chain:
         raise LedgerDamagedError("the last entries are not those that the recorded chain was computed over: verify it")
@@ -91,9 +93,9 @@ def _look(reader: StoreReader) -> SpotCheck:
     return SpotCheck(genesis, head.size, root, start.size, signed, note, last.at_ms)
 
 
-def _last_seal(reader: StoreReader, size: int) -> Chain:
-    """The chain as the last seal recorded it; from the beginning where the ledger is short."""
-    end = size
+def _seal_before(reader: StoreReader, size: int) -> Chain:
+    """The chain as a seal before the newest entries recorded it; from the beginning where the ledger is short."""
+    end = max(0, size - MIN_TAIL)
     while end > 0:
         if size - end > MAX_TAIL:
             raise LedgerDamagedError(f"the last {MAX_TAIL} entries hold no seal, so they cannot be held against one")

@@ -4,7 +4,8 @@ import pytest
 
 from audit.errors import LedgerDamagedError, LedgerUnavailableError
 from audit.ledger import LedgerConfig, open_reader
-from audit.spot_check import spot_check
+from audit.spot_check import MIN_TAIL, spot_check
+from audit.verify import verify_database
 from tests.audit.ledgers import IDENTITY, QUIET, append_many, edit, make, open_ledger
 
 SEALING = LedgerConfig(seal_entries=50, checkpoint_entries=10**9, checkpoint_idle_ms=10**9)
@@ -28,8 +29,17 @@ def test_it_says_where_a_sound_ledger_stands(ledger):
     reader.close()
 
 
-def test_it_reads_no_more_than_the_entries_since_the_last_seal(ledger):
-    assert 0 < spot_check(ledger).size - spot_check(ledger).since <= 51
+def test_it_reads_the_newest_entries_from_a_seal_on(ledger, tmp_path):
+    found = spot_check(ledger)
+    assert found.size - MIN_TAIL >= found.since > found.size - MIN_TAIL - 51
+    make(tmp_path / "short.db", 20, config=SEALING)
+    assert spot_check(tmp_path / "short.db").since == 0
+
+
+def test_what_lies_before_is_believed(ledger):
+    edit(ledger, "UPDATE entries SET bytes = (SELECT bytes FROM entries WHERE idx = 5) WHERE idx = 6")
+    spot_check(ledger)
+    assert not verify_database(ledger).verified
 
 
 def test_it_looks_also_while_the_party_writes(ledger):

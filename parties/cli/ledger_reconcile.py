@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
@@ -102,11 +103,24 @@ def reconcile_command(
         def entry(party: str, index: int) -> bytes:
             return next(by_party[party].reader.read(index, index + 1))
 
-        result = reconcile(_views(ledgers), unchecked if known is None else judge_by(known, entry))
+        with uncollected():
+            result = reconcile(_views(ledgers), unchecked if known is None else judge_by(known, entry))
         heads = {} if own is None else {ledger.party: ledger.head() for ledger in ledgers}
     recorded = None if own is None else record_findings(own, result.findings, heads)
     _show(result, recorded, json=json)
     raise typer.Exit(VERIFICATION_FAILED if result.findings else 0)
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Pause the search for reference cycles: ledgers' views form none, and it takes a third of the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _directory(homes: Sequence[Path], given: Path | None, vkey: str) -> Directory | None:

@@ -8,18 +8,18 @@ import pytest
 
 from audit.backup import copy_database
 from audit.checkpoint import Checkpoint, verify_checkpoint
-from audit.entry import Side
 from audit.entry_keys import EntryKeys
 from audit.errors import DuplicateKeyError, LedgerClosedError, MalformedError, SigningHeldError, VerificationFailedError
 from audit.ledger import Draft, Ledger, LedgerConfig
 from audit.tree import verify_consistency
 from audit.verify import verify_database
 from tests.audit.ledgers import IDENTITY, LOG_KEY, ORIGIN, SteppingClock, entry
-from tests.audit.samples import intent
+from tests.audit.samples import entries
 
 EAGER = LedgerConfig(checkpoint_entries=1, checkpoint_idle_ms=1)
-INTENT = intent(Side.PROVIDER)
-CALL = Draft(INTENT, EntryKeys().keys_of(INTENT))
+ENTRY = entries()["entry_directory"]
+ONCE = Draft(ENTRY, EntryKeys().keys_of(ENTRY))
+"""What a ledger may hold once only, be it a directory's version or a call."""
 
 
 def opened(path: Path, *, hold: bool) -> Ledger:
@@ -40,7 +40,7 @@ class Witnessed:
             for number in range(10):
                 ledger.append(Draft(entry(number)))
             copy_database(self.path, backup)
-            ledger.append(CALL)
+            ledger.append(ONCE)
             for number in range(101, 110):
                 ledger.append(Draft(entry(number)))
             self.note = ledger.checkpoint()
@@ -59,9 +59,11 @@ def go_on(ledger: Ledger, size: int) -> None:
         ledger.append(Draft(entry(500 + ledger.size)))
 
 
-def test_without_the_hold_the_log_signs_two_histories_and_takes_a_call_twice(witnessed: Witnessed) -> None:
+def test_without_the_hold_the_log_signs_two_histories_and_takes_twice_what_it_may_take_once(
+    witnessed: Witnessed,
+) -> None:
     with opened(witnessed.path, hold=False) as ledger:
-        ledger.append(CALL)
+        ledger.append(ONCE)
         go_on(ledger, witnessed.checkpoint.size)
         second = read(ledger.checkpoint())
     assert second.size == witnessed.checkpoint.size
@@ -92,7 +94,7 @@ def test_after_its_entries_came_back_the_history_is_the_witnessed_one(witnessed:
         ledger.adopt(witnessed.entries[ledger.size :], witnessed.note)
         ledger.release()
         with pytest.raises(DuplicateKeyError):
-            ledger.append(CALL)
+            ledger.append(ONCE)
         go_on(ledger, 40)
         now = read(ledger.checkpoint())
         proof = ledger.consistency_proof(witnessed.checkpoint.size, now.size)
@@ -106,7 +108,7 @@ def test_no_batch_leads_a_held_ledger_off_the_witnessed_history(witnessed: Witne
     with opened(witnessed.path, hold=True) as ledger:
         start = ledger.size
         forged = [*witnessed.entries[start:-1], witnessed.entries[-2]]
-        for entries in (forged, forged[:5], witnessed.entries[start - 1 :], list(reversed(witnessed.entries[start:]))):
+        for batch in (forged, forged[:5], witnessed.entries[start - 1 :], list(reversed(witnessed.entries[start:]))):
             with pytest.raises((VerificationFailedError, MalformedError)):
-                ledger.adopt(entries, witnessed.note)
+                ledger.adopt(batch, witnessed.note)
         assert ledger.size == start

@@ -10,9 +10,10 @@ import pytest
 
 from audit.checkpoint import Checkpoint, Note, NoteSignature, sign_checkpoint, verify_checkpoint
 from audit.cosignature import CosignerKey, cosign, verify_cosignatures
-from audit.entry import decode_entry, encode_entry
+from audit.entry import DirectoryAccepted, Entry, decode_entry, encode_entry
 from audit.errors import (
     BadSignatureError,
+    DuplicateKeyError,
     LedgerError,
     LedgerUnavailableError,
     LimitExceededError,
@@ -21,7 +22,7 @@ from audit.errors import (
     VerificationFailedError,
 )
 from audit.keys import SigningKey
-from audit.ledger import Draft, Ledger, LedgerConfig, open_reader
+from audit.ledger import Draft, Fold, Ledger, LedgerConfig, open_reader
 from audit.names import KeyPurpose
 from audit.verify import verify_database
 from tests.audit.ledgers import (
@@ -30,13 +31,12 @@ from tests.audit.ledgers import (
     ORIGIN,
     QUIET,
     SteppingClock,
-    Versions,
     append_many,
     entry,
     make,
     open_ledger,
 )
-from tests.audit.samples import signing_key
+from tests.audit.samples import AT_MS, digest, signing_key
 
 SEALING = replace(QUIET, seal_entries=50)
 WITNESS = SigningKey.from_seed("watch.regulator.stats.example/witness", bytes(range(32)))
@@ -69,12 +69,33 @@ class Lost:
             return reader.consistency_proof(size, len(self.entries))
 
 
+def directory(version: int) -> DirectoryAccepted:
+    return DirectoryAccepted(party="east", at_ms=AT_MS + version, version=version, digest=digest(f"{version}"))
+
+
 def fill(ledger: Ledger, size: int) -> None:
     while ledger.size < size:
-        ledger.append(Draft(entry(ledger.size), (f"directory:{ledger.size + 1}",)))
+        version = ledger.size + 1
+        ledger.append(Draft(directory(version), (f"directory:{version}",)))
 
 
-def open_held(path: Path, *folds: Versions, config: LedgerConfig = SEALING) -> Ledger:
+class Directories:
+    """A fold: the directory versions seen, in order."""
+
+    def __init__(self) -> None:
+        self.seen: list[int] = []
+        self.resets = 0
+
+    def reset(self) -> None:
+        self.seen = []
+        self.resets += 1
+
+    def apply(self, index: int, entry: Entry) -> None:
+        if isinstance(entry, DirectoryAccepted):
+            self.seen.append(entry.version)
+
+
+def open_held(path: Path, *folds: Fold, config: LedgerConfig = SEALING) -> Ledger:
     return Ledger.open(
         path, identity=IDENTITY, key=LOG_KEY, clock=SteppingClock(), folds=folds, config=config, hold=True
     )
@@ -123,14 +144,7 @@ def test_a_released_ledger_signs_what_it_had_not(path: Path) -> None:
 
 
 def test_a_refused_signature_does_not_make_the_ledger_read_itself_again(path: Path) -> None:
-    class Counting(Versions):
-        resets = 0
-
-        def reset(self) -> None:
-            super().reset()
-            self.resets += 1
-
-    fold = Counting()
+    fold = Directories()
     with open_held(path, fold) as ledger:
         ledger.append(Draft(entry(1)))
         for _ in range(3):
@@ -140,15 +154,18 @@ def test_a_refused_signature_does_not_make_the_ledger_read_itself_again(path: Pa
 
 
 def test_lost_entries_are_taken_back_byte_for_byte_with_all_that_hangs_on_them(lost: Lost, path: Path) -> None:
-    fold = Versions()
+    fold = Directories()
     with open_held(path, fold) as ledger:
         ledger.adopt(lost.entries[120:], lost.note)
         assert list(ledger.read(0, 999)) == lost.entries
         assert ledger.latest_checkpoint() == ledger.checkpoint() == lost.note
-        assert fold.seen[-1] == 330
-        for index, data in enumerate(lost.entries):
-            version = getattr(decode_entry(data), "version", None)
-            assert version is None or ledger.find(f"directory:{version}") == index
+        assert (fold.seen[-1], fold.resets) == (330, 1)
+        versions = [getattr(decode_entry(data), "version", 0) for data in lost.entries]
+        assert [version for version in versions if version] == fold.seen
+        for index, version in enumerate(versions):
+            assert ledger.find(f"directory:{version}") == (index if version else None)
+        with pytest.raises(DuplicateKeyError):
+            ledger.append(Draft(directory(330), ("directory:330",)))
         ledger.release()
         fill(ledger, 340)
     report = verify_database(path, anchors=[lost.note])

@@ -70,6 +70,33 @@ def test_a_second_checkpoint_of_one_size_is_refused(store: SqliteStore) -> None:
     assert store.latest_checkpoint() == StoredCheckpoint(2, b"note")
 
 
+def test_checkpoints_are_read_from_either_end_and_by_size(store: SqliteStore) -> None:
+    notes = [StoredCheckpoint(size, f"note {size}".encode()) for size in range(1, 600)]
+    with store.transaction():
+        for note in notes:
+            store.add_checkpoint(note)
+    assert list(store.checkpoints()) == notes
+    assert list(store.checkpoints_backwards()) == notes[::-1]
+    assert (store.checkpoint(7), store.checkpoint(600)) == (notes[6], None)
+
+
+def test_a_note_is_replaced_by_one_of_its_size(store: SqliteStore) -> None:
+    with store.transaction():
+        store.add_checkpoint(StoredCheckpoint(2, b"note"))
+        store.add_checkpoint(StoredCheckpoint(3, b"other"))
+    with store.transaction():
+        store.replace_checkpoint(StoredCheckpoint(2, b"note with a line more"))
+    assert list(store.checkpoints()) == [StoredCheckpoint(2, b"note with a line more"), StoredCheckpoint(3, b"other")]
+
+
+def test_keys_are_found_by_their_beginning_in_the_order_of_their_entries(store: SqliteStore) -> None:
+    keys = [("a:1", 5), ("a:2", 3), ("b:1", 1), ("a", 0), ("a;", 2)]
+    with store.transaction():
+        store.add(replace(BATCH, keys=keys))
+    assert store.keys_under("a:") == [("a:2", 3), ("a:1", 5)]
+    assert [key for key, _ in store.keys_under("")] == ["a", "b:1", "a;", "a:2", "a:1"]
+
+
 def test_a_reader_sees_whole_transactions_of_a_live_writer(store: SqliteStore, path: Path) -> None:
     reader = open_sqlite_reader(path)
     with store.transaction():

@@ -25,6 +25,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "aggregate": "parties.cli.aggregate:aggregate",
     "resume": "parties.cli.aggregate:resume",
     "ledger": "parties.cli.ledger:app",
+    "witness": "parties.cli.witness:app",
     "backup": "parties.cli.backup:backup",
     "restore": "parties.cli.backup:restore",
     "keys": "parties.cli.keys:app",

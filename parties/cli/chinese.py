@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Final
 
-from audit.discrepancy import DiscrepancyKind
+from audit.discrepancy import DiscrepancyKind, Standing
+from audit.entry_logs import Misbehaviour
 from audit.errors import Damage
 from audit.names import KeyPurpose
 from audit.party_record import KeyStatus
@@ -60,6 +61,11 @@ WORDS: Final[Mapping[Enum, str]] = {
     DiscrepancyKind.ALTERED: "内容不一致",
     DiscrepancyKind.DUPLICATED: "重复",
     DiscrepancyKind.DIFFERENTLY_PRICED: "价格不一致",
+    Standing.OPEN: "尚未会签",
+    Standing.ACKNOWLEDGED: "已会签",
+    Standing.ABORTED: "已中止",
+    Misbehaviour.FORKED: "分叉",
+    Misbehaviour.SHRUNK: "回退",
 }
 
 VIOLATIONS: Final[Mapping[ViolationKind, str]] = {

@@ -16,7 +16,8 @@ from audit.ledger import open_reader
 from audit.tariff import format_micro
 from parties.cli.chinese import DAMAGES
 from parties.cli.ledger_proof import check_proof, prove
-from parties.cli.ledger_reconcile import reconcile_command
+from parties.cli.ledger_receipts import receipts_command
+from parties.cli.ledger_reconcile import discrepancy_text, reconcile_command
 from parties.cli.output import (
     HomeOption,
     JsonOption,
@@ -30,7 +31,7 @@ from parties.cli.output import (
     talk,
 )
 
-app = typer.Typer(no_args_is_help=True, help="Ledgers: verify, show, prove, reconcile.")
+app = typer.Typer(no_args_is_help=True, help="Ledgers: verify, show, receipts, prove, reconcile.")
 
 SHOWN: Final = 12
 """Characters of an identifier that a table shows."""
@@ -147,7 +148,7 @@ def _detail(entry: dict[str, object]) -> str:
         case "enrolled":
             return str(entry["subject"])
         case "discrepancy":
-            return str(entry["discrepancy_id"])[:SHOWN]
+            return discrepancy_text(entry)
         case "directory":
             return f"version {entry['version']}"
         case _:
@@ -157,3 +158,4 @@ def _detail(entry: dict[str, object]) -> str:
 app.command()(prove)
 app.command()(check_proof)
 app.command("reconcile")(reconcile_command)
+app.command("receipts")(receipts_command)

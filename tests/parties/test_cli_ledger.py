@@ -1,21 +1,31 @@
-"""`unseen ledger prove`, `check-proof` and `reconcile`, on the homes of a regulator, a provider and a merchant."""
+"""`unseen ledger prove`, `check-proof`, `reconcile` and `receipts`, on the homes of a regulator, a provider and a merchant."""
 
 import json
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from io import StringIO
 from pathlib import Path
 
 import pytest
 
 from audit.checkpoint import Checkpoint, Note
-from audit.discrepancy import DiscrepancyKind, SignatureState, read_discrepancy
+from audit.cosignature import cosign
+from audit.discrepancy import Discrepancy, DiscrepancyKind, Finding, LedgerHead, SignatureState, read_discrepancy
 from audit.entry import Ack, DiscrepancyFound, Entry, Outcome, Side, decode_entry
 from audit.envelope import PayloadType, seal
 from audit.keys import KeyPurpose
 from audit.ledger import Draft, Ledger, LedgerIdentity, open_reader
 from audit.names import Role
 from audit.receipt import countersign, issue
+from audit.replica import Replica
+from parties.channel import Dialler
 from parties.cli.app import run
+from parties.client.findings import record_discrepancy
 from parties.home import Home
+from parties.server import PartyServer
+from parties.telemetry import make_logger
+from sandbox.admission import OUTSTANDING_LIMIT
+from sandbox.errors import DenialReason, DeniedError
 from tests.audit.samples import AT_MS, receipt_payload
 from tests.parties.homes import CLOCK, join, new_home, opened
 
@@ -181,12 +191,25 @@ def test_an_entry_left_out_is_found_by_reconciliation_and_recorded_once(trade: T
     assert Checkpoint.from_body(Note.decode(note).text).root.hex() == statement.provider_head.root
     assert (statement.provider_head.size, statement.merchant_head.size) == (5, 7)
     assert unseen("verify", trade.watch.path)[0] == 0
+    shown = unseen("show", "--home", trade.watch.path)[1]
+    assert f"missing in the ledger of east: east - shop, {statement.finding.call[:12]}" in shown
 
 
-def test_a_running_partys_ledger_is_not_written_by_another_process(trade: Trade, unseen: Unseen) -> None:
-    with ledger(trade.watch):
+def test_a_ledger_in_use_by_a_party_that_does_not_answer_is_not_written(trade: Trade, unseen: Unseen) -> None:
+    with ledger(trade.watch) as held:
+        before = held.size
         code, _, err = unseen("reconcile", trade.east.path, trade.shop.path, "--record", "--home", trade.watch.path)
-    assert (code, "in use" in err or "lock" in err or "running" in err) == (1, True)
+        assert held.size == before
+    assert (code, "watch is unavailable" in err) == (1, True)
+
+
+def test_a_restored_party_that_has_not_caught_up_records_nothing(trade: Trade, unseen: Unseen) -> None:
+    trade.watch.restored_path.write_text("{}")
+    try:
+        code, _, err = unseen("reconcile", trade.east.path, trade.shop.path, "--record", "--home", trade.watch.path)
+    finally:
+        trade.watch.restored_path.unlink()
+    assert (code, "restored" in err) == (2, True)
 
 
 def test_ledgers_that_agree_exit_0_and_absent_ones_are_named(trade: Trade, unseen: Unseen, tmp_path: Path) -> None:
@@ -204,3 +227,142 @@ def test_ledgers_that_agree_exit_0_and_absent_ones_are_named(trade: Trade, unsee
     assert (code, "not compared" in err) == (0, True)
     assert unseen("reconcile", tmp_path / "east.db", tmp_path / "none.db")[0] == 1
     assert unseen("reconcile", tmp_path / "east.db", tmp_path / "east.db")[0] == 1
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[tuple[Trade, PartyServer]]:
+    """A trade whose regulator is served, at the endpoint that the directory gives."""
+    trade = Trade(tmp_path)
+    with opened(trade.watch) as regulator:
+        logger = make_logger(trade.watch.config.telemetry, "watch", StringIO())
+        server = PartyServer(trade.watch, directory=regulator.directory, logger=logger)
+        regulator.register(server)
+        server.start()
+        try:
+            yield trade, server
+        finally:
+            server.stop(0)
+
+
+def test_a_running_regulator_records_what_its_command_line_has_found(
+    running: tuple[Trade, PartyServer], unseen: Unseen
+) -> None:
+    trade, _ = running
+    arguments = ("reconcile", trade.east.path, trade.shop.path, "--record", "--home", trade.watch.path, "--json")
+    assert [json.loads(unseen(*arguments)[1])["recorded"] for _ in range(2)] == [1, 0]
+    reader = open_reader(trade.watch.ledger_path)
+    found = [decode_entry(data) for data in reader.read(0, reader.size) if b'"kind":"discrepancy"' in data]
+    reader.close()
+    (entry,) = found
+    assert isinstance(entry, DiscrepancyFound)
+    assert read_discrepancy(entry.discrepancy).found_by == "watch"
+
+
+def test_only_the_party_itself_and_only_what_it_has_signed_is_recorded(running: tuple[Trade, PartyServer]) -> None:
+    trade, _ = running
+    finding = Finding(
+        kind=DiscrepancyKind.MISSING,
+        provider="east",
+        merchant="shop",
+        ledger="east",
+        call=trade.receipts[2],
+        contract=trade.receipts[1],
+        at_provider=None,
+        at_merchant=None,
+    )
+    head = LedgerHead("east.provider.test.example/log", 1, "00" * 32)
+
+    def signed(by: str, home: Home) -> bytes:
+        return Discrepancy(finding, by, AT_MS, head, head).sign(home.signing_key(KeyPurpose.MESSAGE)).encode()
+
+    def record(caller: Home, envelope: bytes) -> bool:
+        dialler = Dialler(caller, lambda: caller.directory(now_ms=CLOCK.now_ms()))
+        try:
+            return record_discrepancy(dialler.dial("watch"), envelope)
+        finally:
+            dialler.close()
+
+    good = signed("watch", trade.watch)
+    refused = {
+        (trade.east, good): DenialReason.WRONG_ROLE,
+        (trade.watch, signed("east", trade.watch)): DenialReason.IDENTITY_MISMATCH,
+        (trade.watch, signed("watch", trade.east)): DenialReason.BAD_SIGNATURE,
+        (trade.watch, b"x" * 8193): DenialReason.TOO_LARGE,
+        (trade.watch, trade.east.directory_bytes()): DenialReason.MALFORMED,
+        (trade.watch, b""): DenialReason.MALFORMED,
+    }
+    for (caller, envelope), reason in refused.items():
+        with pytest.raises(DeniedError) as raised:
+            record(caller, envelope)
+        assert raised.value.reason is reason
+    assert [record(trade.watch, good) for _ in range(2)] == [True, False]
+
+
+def test_the_regulator_reconciles_every_ledger_that_it_keeps(trade: Trade, unseen: Unseen) -> None:
+    code, _, err = unseen("reconcile", "--home", trade.watch.path)
+    assert (code, "no entries yet" in err) == (3, True)
+    assert unseen("reconcile", "--home", trade.east.path)[0] == 2
+    assert unseen("reconcile")[0] == 2
+    for home in (trade.east, trade.shop):
+        reader = open_reader(home.ledger_path)
+        note = reader.latest_checkpoint()
+        assert note is not None
+        replica = Replica.open(trade.watch.replicas / home.name / "ledger.db")
+        replica.extend([*reader.read(0, reader.size)], [], note)
+        replica.close()
+        reader.close()
+    Replica.open(trade.watch.replicas / "north" / "ledger.db").close()  # has sent nothing yet
+    try:
+        code, out, _ = unseen("reconcile", "--home", trade.watch.path, "--json")
+    finally:
+        shutil.rmtree(trade.watch.replicas)
+    ((found,),) = [pair["discrepancies"] for pair in json.loads(out)["pairs"]]
+    assert (code, found["kind"], found["ledger"], found["at_merchant"]["signatures"]) == (
+        5,
+        "missing",
+        "east",
+        "verified",
+    )
+
+
+def test_receipts_are_listed_with_their_standing_and_what_is_cosigned(tmp_path: Path, unseen: Unseen) -> None:
+    trade = Trade(tmp_path)
+    at_east, _, receipts = calls(trade.east, trade.shop, range(3, 8))
+    write(trade.east, at_east[:2])  # one more that is acknowledged
+    cosign_newest(trade)
+    write(trade.east, [entry for entry in at_east[2:] if isinstance(entry, Outcome)])  # and four that are not
+    code, out, _ = unseen("receipts", "--home", trade.east.path, "--json")
+    told = json.loads(out)
+    assert (code, told["cosigned_size"]) == (0, 7)
+    assert told["outstanding"] == {"shop": {"open": 4, "left": 12}}
+    listed = [(each["receipt_id"], each["standing"], each["cosigned"]) for each in told["receipts"]]
+    assert listed == [
+        *((receipt, "acknowledged", True) for receipt in [*trade.receipts[:2], receipts[0]]),
+        *((receipt, "open", False) for receipt in receipts[1:]),
+    ]
+    assert {each["counterparty"] for each in told["receipts"]} == {"shop"}
+    code, out, err = unseen("receipts", "--outstanding", "--home", trade.east.path)
+    assert [line.split("\t")[0] for line in out.splitlines()[1:]] == [receipt[:12] for receipt in receipts[1:]]
+    assert "shop has 4 receipts to countersign; 12 more, and east refuses its calls" in err
+    out = unseen("receipts", "--home", trade.shop.path)[1]
+    assert [line.split("\t")[1] for line in out.splitlines()[1:]] == ["east"] * 3
+    assert unseen("receipts", "--home", trade.watch.path)[0] == 2
+    assert unseen("receipts", "--home", trade.east.path, "--contract", "abcdef")[0] == 3
+
+
+def cosign_newest(trade: Trade) -> None:
+    """The regulator's line on the newest checkpoint of the provider's ledger."""
+    with ledger(trade.east) as writing:
+        text = Note.decode(writing.checkpoint()).text
+        line = cosign(text, trade.watch.signing_key(KeyPurpose.WITNESS), CLOCK.now_ms() // 1000)
+        writing.add_cosignatures(Checkpoint.from_body(text).size, [line])
+
+
+def test_at_the_limit_receipts_say_that_calls_are_refused(tmp_path: Path, unseen: Unseen) -> None:
+    trade = Trade(tmp_path)
+    at_east, _, _ = calls(trade.east, trade.shop, range(3, 3 + OUTSTANDING_LIMIT))
+    write(trade.east, [entry for entry in at_east if isinstance(entry, Outcome)])
+    _, out, err = unseen("receipts", "--outstanding", "--home", trade.east.path, "--json")
+    assert json.loads(out)["outstanding"] == {"shop": {"open": 16, "left": 0}}
+    err = unseen("receipts", "--outstanding", "--home", trade.east.path)[2]
+    assert "east refuses its calls until it does" in err

@@ -150,7 +150,7 @@ class Registry:
             if held is not None and held.not_valid_after_utc.timestamp() * 1000 > now_ms + _RENEWED_MS:
                 return certificate_to_pem(held)
             certificate = self._authority().issue(key, subject, now_ms=now_ms)
-            self._issued.add(subject.party, certificate, now_ms)
+            self._issued.add(subject.party, certificate, self._directory.revoked_certificates, now_ms)
         self._logger.info("certificate issued", to=subject.party, certificate=fingerprint(certificate))
         return certificate_to_pem(certificate)
 

@@ -1,8 +1,9 @@
 """`python -m tests.bench.reconcile --json`: two ledgers of 100,000 calls that differ in ten, read and compared.
 
 Reading (entries off the disk into views) and comparing (trees, walk, findings) are timed apart, on one thread and as
-`unseen ledger reconcile` does them; figures are wall-clock seconds, medians over the repeats; `cpu_s` is this process's own
-work, however busy the machine is. Which calls differ comes from a seed. Signatures are not checked: nobody made them (see `tests.audit.many_receipts`).
+`unseen ledger reconcile` does them. Figures are wall-clock seconds, medians over the repeats; `cpu_s` is this process's
+own work, however busy the machine is. Which calls differ comes from a seed. Signatures are not checked: nobody made
+them (see `tests.audit.many_receipts`).
 """
 
 import argparse

@@ -13,6 +13,7 @@ from unseen.v1 import directory_pb2, directory_pb2_grpc
 from audit.clock import Clock
 from audit.directory import MAX_DIRECTORY_BYTES, Directory, verify_directory, verify_successor
 from audit.entry import DirectoryAccepted
+from audit.entry_keys import directory_key
 from audit.envelope import Envelope
 from audit.errors import AuditError, DuplicateKeyError, StaleDirectoryError
 from audit.ledger import Draft, Ledger
@@ -44,11 +45,6 @@ def record_directory(ledger: Ledger, clock: Clock) -> Accepted:
             return
 
     return record
-
-
-def directory_key(version: int) -> str:
-    """Return the ledger key that makes the DIRECTORY entry of a version unique."""
-    return f"directory:{version}"
 
 
 class DirectoryFeed:

@@ -13,12 +13,13 @@ from typing import Final
 from audit.clock import Clock
 from audit.directory import MAX_DIRECTORY_BYTES, Directory, sign_directory, verify_directory, verify_successor
 from audit.entry import Enrolled
+from audit.entry_keys import directory_key, enrolled_key
 from audit.errors import StaleDirectoryError
 from audit.keys import KeyPurpose
 from audit.ledger import Draft, Ledger
 from parties.certificate_renewal import RENEW_DAYS as CERTIFICATE_RENEW_DAYS
 from parties.certificate_renewal import check_renewal, read_renewal
-from parties.directory_feed import directory_key, record_directory
+from parties.directory_feed import record_directory
 from parties.enrol import (
     BUNDLE_DAYS,
     DAY_MS,
@@ -194,7 +195,7 @@ class Registry:
             certificate=fingerprint(certificate),
             version=directory.version,
         )
-        self._ledger.append(Draft(entry, keys=(_enrolled_key(directory.version),)))
+        self._ledger.append(Draft(entry, keys=(enrolled_key(directory.version),)))
         self._put_in_place(signed, directory)
         return bundle
 
@@ -247,7 +248,7 @@ class Registry:
         data = self._home.read(self._next, limit=MAX_DIRECTORY_BYTES)
         directory = verify_directory(data, self._home.regulator_key(), now_ms=0)
         version = directory.version
-        if any(self._ledger.find(key) is not None for key in (directory_key(version), _enrolled_key(version))):
+        if any(self._ledger.find(key) is not None for key in (directory_key(version), enrolled_key(version))):
             self._put_in_place(data, directory)
             return
         known = {party.name for party in self._home.directory(now_ms=0).parties}
@@ -261,7 +262,3 @@ class Registry:
         key = key_from_pem(pem, self._home.passphrase, where="the certificate authority's key")
         anchor = self._directory.trust_anchors[0].encode("ascii")
         return CertificateAuthority(certificate_from_pem(anchor), key)
-
-
-def _enrolled_key(version: int) -> str:
-    return f"enrolled:{version}"

@@ -20,6 +20,7 @@ from typing import Final, NoReturn, SupportsIndex, final
 
 from audit.clock import Clock
 from audit.entry import NO_UNITS, Aborted, Ack, Entry, Intent, Outcome, Side, Units
+from audit.entry_keys import call_key, nonce_key
 from audit.errors import DuplicateKeyError
 from audit.ledger import Draft, Ledger
 from audit.tariff import format_micro
@@ -166,7 +167,7 @@ class Admission:
             LedgerError: the ledger did not record; nothing is taken.
         """
         request = authorised.request
-        nonce_key = f"nonce:{request.merchant}:{request.nonce}"
+        once = nonce_key(request.merchant, request.nonce)
         at_ms = clock.now_ms()
 
         def guard() -> Draft:
@@ -177,11 +178,11 @@ class Admission:
             _verify_quota(used, authorised.units, authorised.contract)
             _verify_fee(used, authorised.price_micro, authorised.contract)
             return Draft(
-                _intent(authorised, provider_nonce, at_ms), keys=(nonce_key, f"call:provider:{authorised.call}")
+                _intent(authorised, provider_nonce, at_ms), keys=(once, call_key(Side.PROVIDER, authorised.call))
             )
 
         # The key in the ledger is what holds; looking first only lets a replay be called so when a quota is spent too.
-        if ledger.find(nonce_key) is not None:
+        if ledger.find(once) is not None:
             raise _replayed(request.nonce)
         try:
             appended = ledger.append(guard)

@@ -17,6 +17,7 @@ from typing import Final
 
 from audit.commitment import SALT_BYTES, Opening, Openings, commit_openings, encode_openings
 from audit.entry import Aborted, Ack, Denied, Outcome, Side
+from audit.entry_keys import ack_key, provider_outcome_key, receipt_key
 from audit.envelope import Envelope, Signature
 from audit.errors import AuditError, DuplicateKeyError, LedgerError
 from audit.hashes import sha256
@@ -100,7 +101,7 @@ class Invocation:
 
         The ledger is asked, not the fold: the fold runs ahead of the commit, and nothing leaves before it.
         """
-        if self._ledger.find(_outcome_key(call)) is None or self._admission.state(call) is None:
+        if self._ledger.find(provider_outcome_key(call)) is None or self._admission.state(call) is None:
             return None
         return self._context.vault.get(VaultKind.MESSAGE, f"{name}/{call}")
 
@@ -150,7 +151,9 @@ class Invocation:
             state = self._admission.state(grant.call)
             if state is None or state.released or now_ms >= state.deadline_ms:
                 raise AbortedRunError(grant.call, "it was ended, or its deadline passed, before its part was ready")
-            return Draft(_outcome(grant, receipt, now_ms), keys=(f"receipt:{receipt.digest}", _outcome_key(grant.call)))
+            return Draft(
+                _outcome(grant, receipt, now_ms), keys=(receipt_key(receipt.digest), provider_outcome_key(grant.call))
+            )
 
         try:
             self._ledger.append(guard)
@@ -192,13 +195,13 @@ class Invocation:
                     receipt_id=receipt_id,
                     signature=signature,
                 ),
-                keys=(f"ack:{receipt_id}",),
+                keys=(ack_key(receipt_id),),
             )
 
         try:
             self._ledger.append(guard)
         except (_NothingOpenError, DuplicateKeyError) as error:
-            if self._ledger.find(f"ack:{receipt_id}") is None:
+            if self._ledger.find(ack_key(receipt_id)) is None:
                 raise DeniedError(
                     DenialReason.STALE, "receipt", f"call {payload.call[:16]} was aborted and costs nothing"
                 ) from error
@@ -333,10 +336,6 @@ class Invocation:
     def _write(self, entries: Iterable[Denied]) -> None:
         for entry in entries:
             self._ledger.append(Draft(entry))
-
-
-def _outcome_key(call: str) -> str:
-    return f"outcome:provider:{call}"
 
 
 def _outcome(grant: Grant, receipt: Envelope, now_ms: int) -> Outcome:

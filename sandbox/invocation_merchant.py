@@ -13,6 +13,7 @@ from typing import Final
 
 from audit.commitment import Openings, encode_openings
 from audit.entry import NO_UNITS, Aborted, Ack, Entry, Intent, Outcome, Side
+from audit.entry_keys import ack_key, call_key, merchant_outcome_key, nonce_key, receipt_key
 from audit.envelope import Envelope
 from audit.errors import DuplicateKeyError
 from audit.ledger import Draft, Ledger
@@ -124,7 +125,7 @@ class MerchantInvocation:
             deadline_ms=request.deadline_ms,
             commitments=request.commitments,
         )
-        keys = (f"nonce:{request.merchant}:{request.nonce}", f"call:merchant:{parsed.call}")
+        keys = (nonce_key(request.merchant, request.nonce), call_key(Side.MERCHANT, parsed.call))
         try:
             self._ledger.append(Draft(intent, keys=keys))
         except DuplicateKeyError as error:
@@ -228,8 +229,8 @@ class MerchantInvocation:
             receipt_id=receipt.digest,
             signature=next(line for line in receipt.signatures if line.keyid == own),
         )
-        outcome_keys = (f"receipt:{receipt.digest}", f"outcome:merchant:{parsed.call}:{payload.provider}")
+        outcome_keys = (receipt_key(receipt.digest), merchant_outcome_key(parsed.call, payload.provider))
         with suppress(DuplicateKeyError):
             self._ledger.append(Draft(outcome, keys=outcome_keys))
         with suppress(DuplicateKeyError):
-            self._ledger.append(Draft(ack, keys=(f"ack:{receipt.digest}",)))
+            self._ledger.append(Draft(ack, keys=(ack_key(receipt.digest),)))

@@ -115,6 +115,21 @@ class ServedDatasets:
         self._resources.close()
 
 
+def check_declared(
+    folder: Path, environ: Mapping[str, str]
+) -> list[tuple[DatasetDeclaration, tuple[Violation, ...]]]:
+    """Hold each declaration of a folder against its data; errors as `Catalogue.load` and `Source.check`."""
+    checked = []
+    for declaration in Catalogue.load(folder).datasets:
+        verify_served(declaration)
+        source = open_source(declaration, folder, environ)
+        try:
+            checked.append((declaration, source.check(declaration)))
+        finally:
+            source.close()
+    return checked
+
+
 def verify_served(declaration: DatasetDeclaration) -> None:
     """Raise DeclarationError for a declaration with release rules that this release does not enforce."""
     try:

@@ -20,6 +20,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "init": "parties.cli.init:init",
     "enrol": "parties.cli.enrol:app",
     "serve": "parties.cli.serve:serve",
+    "doctor": "parties.cli.doctor:doctor",
     "catalog": "parties.cli.catalog:app",
     "contract": "parties.cli.contract:app",
     "aggregate": "parties.cli.aggregate:aggregate",

@@ -18,12 +18,10 @@ from parties.client.catalogues import CatalogueClient
 from parties.client.tables import bounds_text, levels_text
 from parties.errors import NotFoundError, UsageError
 from parties.home import Home
-from parties.provider_datasets import verify_served
-from sandbox.catalogue import Catalogue
-from sandbox.declaration import DatasetDeclaration
+from parties.provider_datasets import check_declared
 from sandbox.description import DatasetDescription
 from sandbox.errors import PeerUnavailableError
-from sandbox.source import Severity, Violation, open_source
+from sandbox.source import Severity, Violation
 
 app = typer.Typer(no_args_is_help=True, help="Catalogue of data sets: check, list, show, export.")
 
@@ -36,7 +34,7 @@ def check(home: HomeOption = None, json: JsonOption = False) -> None:
     opened = open_home(home)
     if opened.role is not Role.PROVIDER:
         raise UsageError(f"{opened.name} is a {opened.role.value}; providers declare data: name a provider's --home")
-    checked = check_catalogue(opened.catalog)
+    checked = check_declared(opened.catalog, os.environ)
     found = [
         (declaration.name, Path(declaration.file), violation)
         for declaration, violations in checked
@@ -118,19 +116,6 @@ def show(
 def export(home: HomeOption = None, passphrase_file: PassphraseOption = None) -> None:
     """Write the descriptions as one JSON object: what providers publish, no sources and no content hashes."""
     emit_json({"datasets": [item.to_body() for item in describe_all(open_home(home, passphrase_file))]})
-
-
-def check_catalogue(folder: Path) -> list[tuple[DatasetDeclaration, tuple[Violation, ...]]]:
-    """Hold each declaration of a folder against its data; errors as `Catalogue.load` and `Source.check`."""
-    checked = []
-    for declaration in Catalogue.load(folder).datasets:
-        verify_served(declaration)
-        source = open_source(declaration, folder, os.environ)
-        try:
-            checked.append((declaration, source.check(declaration)))
-        finally:
-            source.close()
-    return checked
 
 
 def describe_all(home: Home) -> tuple[DatasetDescription, ...]:

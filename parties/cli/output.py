@@ -81,16 +81,16 @@ def emit_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         return
     table = Table(*headers)
     for row in rows:
-        table.add_row(*(Text(_printable(cell)) for cell in row))  # others' words: no markup, no escape sequences
+        table.add_row(*(Text(printable(cell)) for cell in row))  # others' words: no markup, no escape sequences
     Console(file=sys.stdout).print(table)
 
 
 def talk(text: str) -> None:
     """Say something to a person, on stderr."""
-    Console(stderr=True, highlight=False, soft_wrap=True).print(_printable(text), markup=False)
+    Console(stderr=True, highlight=False, soft_wrap=True).print(printable(text), markup=False)
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """The text without what drives a terminal: it may be another party's."""
     return "".join(char if char.isprintable() or char in "\n\t" else "\ufffd" for char in text)
 

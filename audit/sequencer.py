@@ -208,8 +208,8 @@ class Sequencer:
 
     def _sign_if_due(self, *, last: bool) -> None:
         unsigned = self._writer.unsigned
-        if self._writer.held:
-            self._sign_at = None
+        if self._writer.held or not unsigned:
+            self._sign_at = None  # else the thread would not wait for the next request, but spin
         idle = self._sign_at is not None and time.monotonic() >= self._sign_at
         if self._writer.held or not unsigned or not (last or idle or unsigned >= self._config.checkpoint_entries):
             return

@@ -472,3 +472,14 @@ def test_entries_arrive_at_ten_thousand_a_second_or_so(path: Path) -> None:
 
     small = seconds(500, path.with_name("small.db"))
     assert seconds(5_000, path) < 40 * small + 1
+
+
+def test_a_ledger_with_nothing_left_to_sign_uses_no_processor(tmp_path):
+    """A checkpoint asked for before the idle one was due once left its thread spinning for good."""
+    with open_ledger(tmp_path / "ledger.db", config=LedgerConfig(checkpoint_idle_ms=20)) as ledger:
+        ledger.append(Draft(entry(0)))
+        ledger.checkpoint()
+        time.sleep(0.1)
+        before = time.process_time()
+        time.sleep(0.5)
+        assert time.process_time() - before < 0.25

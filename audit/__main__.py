@@ -8,9 +8,11 @@ import json
 import sys
 import tomllib
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from audit.contract_terms import MAX_CONTRACT_BYTES, ContractTerms
 from audit.directory import Directory, verify_directory
 from audit.errors import AuditError, VerificationImpossibleError
 from audit.keys import VerifyingKey
@@ -18,6 +20,7 @@ from audit.portable_receipt import PortableReceipt, ProvenReceipt
 from audit.tariff import format_micro
 from audit.tlog_proof import MAX_PROOF_BYTES
 from audit.verify import Report, verify_database
+from audit.verify_cosignatures import Cosigned
 
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 5
@@ -25,6 +28,8 @@ EXIT_IMPOSSIBLE: Final = 6
 
 DIRECTORY_FILE: Final = "directory.dsse"
 SETTINGS_FILE: Final = "party.toml"
+SHOWN: Final = 10
+"""Entries that a line of text names."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,18 +43,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
             None if options.directory is None else Path(options.directory),
             options.regulator_vkey or "",
             [Path(name) for name in options.witness_checkpoint],
+            [contract_terms(Path(name)) for name in options.contract],
         )
     except VerificationImpossibleError as error:
         if options.json:
             sys.stdout.write(json.dumps({"verified": False, "impossible": str(error)}) + "\n")
         sys.stderr.write(f"verification could not be carried out: {error}\n")
         return EXIT_IMPOSSIBLE
-    sys.stdout.write(json.dumps(report.to_json()) + "\n" if options.json else _text(report, directory))
+    sys.stdout.write(json.dumps(report.to_json()) + "\n" if options.json else report_text(report, directory))
     return EXIT_OK if report.verified else EXIT_FAILED
 
 
 def verify_path(
-    path: Path, directory: Path | None, regulator_vkey: str, checkpoints: Sequence[Path]
+    path: Path,
+    directory: Path | None,
+    regulator_vkey: str,
+    checkpoints: Sequence[Path],
+    contracts: Sequence[ContractTerms] = (),
 ) -> tuple[Report, Directory | None]:
     """Verifies the ledger of a home, or a ledger file; gives the report, and the directory that it was held against.
 
@@ -58,13 +68,29 @@ def verify_path(
         directory: the party directory's file; the home's own when None.
         regulator_vkey: the key that the directory must be signed by; empty for the one that the home pins.
         checkpoints: files with checkpoints that were kept outside.
+        contracts: whose terms the ledger's calls are held against.
 
     Raises:
         VerificationImpossibleError: a file or the trust root is missing.
     """
     known = home_directory(path, directory, regulator_vkey or None)
     anchors = [_read(name, "outside checkpoint") for name in checkpoints]
-    return verify_database(path, directory=known, anchors=anchors), known
+    return verify_database(path, directory=known, anchors=anchors, contracts=contracts), known
+
+
+def contract_terms(path: Path) -> ContractTerms:
+    """The terms in a contract's file: its envelope, as JSON.
+
+    Raises:
+        VerificationImpossibleError: it cannot be read, or is no contract.
+    """
+    data = _read(path, "contract", limit=2 * MAX_CONTRACT_BYTES)
+    try:
+        return ContractTerms.decode(data)
+    except AuditError as error:
+        raise VerificationImpossibleError(
+            f"{path} is no contract ({error}): give the document that was signed"
+        ) from error
 
 
 def check_proof(path: Path, directory: Path | None, regulator_vkey: str) -> ProvenReceipt:
@@ -156,7 +182,8 @@ def _read(path: Path, what: str, *, limit: int = -1) -> bytes:
         raise VerificationImpossibleError(f"the {what} {path} cannot be read: {error.strerror}") from error
 
 
-def _text(report: Report, directory: Directory | None) -> str:
+def report_text(report: Report, directory: Directory | None) -> str:
+    """The report for people, a line each; what there is nothing to say of is left out."""
     lines = [
         f"ledger       {report.origin or 'unknown'}",
         f"entries      {report.entries}",
@@ -165,14 +192,32 @@ def _text(report: Report, directory: Directory | None) -> str:
         f"receipts     {'signatures checked' if directory else 'signatures not checked: no directory given'}",
         f"anchored     {'yes' if report.anchored else 'no: without an outside checkpoint a whole rewrite is not seen'}",
     ]
+    if report.cosigned is not None:
+        lines.append(f"cosigned     {cosigned_text(report.cosigned)}")
+    if report.contracts_unchecked:
+        lines.append(
+            f"terms        not checked of {report.contracts_unchecked} contracts: their documents are not here"
+        )
     if report.revoked_signatures:
         lines.append(f"revoked      {report.revoked_signatures} signatures by keys that were revoked since")
+    if report.uncounted_entries:
+        first = ", ".join(map(str, report.uncounted[:SHOWN]))
+        lines.append(f"not counted  {report.uncounted_entries} entries that no witness had seen before: {first}")
     if report.damage is None:
         lines.append("verified     yes")
     else:
         place = "" if report.index is None else f", first bad entry {report.index}"
         lines.append(f"verified     NO: {report.damage.value}{place}: {report.detail}")
     return "".join(f"{line}\n" for line in lines)
+
+
+def cosigned_text(cosigned: Cosigned) -> str:
+    """Size, time and witnesses."""
+    try:
+        time = f"{datetime.fromtimestamp(cosigned.time_s, tz=UTC):%Y-%m-%d %H:%M:%S} UTC"
+    except (OverflowError, ValueError, OSError):  # beyond the year 9999
+        time = f"{cosigned.time_s} s"
+    return f"{cosigned.size} entries by {', '.join(cosigned.by)} at {time}"
 
 
 def _proof_text(proven: ProvenReceipt) -> str:
@@ -184,8 +229,10 @@ def _proof_text(proven: ProvenReceipt) -> str:
         f"ledger       {proven.checkpoint.origin}",
         f"entry        {proven.index} of {proven.checkpoint.size}",
         f"directory    version {proven.directory_version}",
-        "proof        holds",
     ]
+    if proven.cosigned is not None:
+        lines.append(f"cosigned     {cosigned_text(proven.cosigned)}")
+    lines.append("proof        holds")
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -202,6 +249,13 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         help="a checkpoint kept outside; repeatable",
+    )
+    verify.add_argument(
+        "--contract",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="a contract whose terms the calls are held against; repeatable",
     )
     verify.add_argument("--json", action="store_true", help="one JSON object on stdout")
     proof = commands.add_parser("check-proof", help="check a receipt's proof, from the regulator's key alone")

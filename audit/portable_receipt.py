@@ -4,10 +4,11 @@ The file is a `c2sp.org/tlog-proof@v1` of the ledger's OUTCOME entry, so that an
 the entry stands. Its `extra` line holds canonical JSON: the entry's bytes; the regulator's signed directory, which says
 whose keys count; and, out of a provider's ledger, the ACK entry with the merchant's countersignature and its own
 inclusion proof under the same checkpoint. The format vouches for none of this; `PortableReceipt.verify` does.
+
+The checkpoint is the earliest that a witness cosigned, so that the proof holds also by a directory that has since
+revoked a key: the witness had seen the receipt before.
 """
 
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,26 +19,20 @@ from audit.entry import MAX_ENTRY_BYTES, Ack, Outcome, Side, decode_entry
 from audit.envelope import Envelope
 from audit.errors import (
     BadSignatureError,
-    LedgerError,
     MalformedError,
     RevokedKeyError,
-    UnknownReceiptError,
 )
 from audit.keys import VerifyingKey
-from audit.ledger import LedgerReader
 from audit.names import KeyPurpose
 from audit.party_record import KeyStatus
 from audit.receipt import ReceiptPayload, read_receipt
 from audit.tlog_proof import MAX_EXTRA_BYTES, MAX_HASHES, TlogProof, parse_hashes
 from audit.tree import leaf_hash
 from audit.verify_checkpoints import LogKeys
+from audit.verify_cosignatures import Cosigned, Witnesses, has_line
 from audit.verify_receipts import ReceiptCheck
 
-SHORTEST_PREFIX: Final = 6
-"""Characters of a receipt's identifier that are asked for at least."""
-
 _KIND: Final = "portable_receipt"
-_PREFIX: Final = re.compile(rf"[0-9a-f]{{{SHORTEST_PREFIX},64}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +54,7 @@ class ProvenReceipt:
         index: of the OUTCOME entry there.
         checkpoint: under which it stands.
         directory_version, directory_issued_at_ms: of the directory by which the keys were judged.
+        cosigned: the checkpoint's cosignatures by that directory's witnesses; None where there are none.
     """
 
     receipt_id: str
@@ -68,10 +64,15 @@ class ProvenReceipt:
     checkpoint: Checkpoint
     directory_version: int
     directory_issued_at_ms: int
+    cosigned: Cosigned | None
 
     def to_json(self) -> JsonObject:
-        """For `--json`."""
+        """For `--json`; `cosigned_by` and `cosigned_at_s` only where a witness cosigned."""
+        cosigned: JsonObject = {}
+        if self.cosigned is not None:
+            cosigned = {"cosigned_by": list(self.cosigned.by), "cosigned_at_s": self.cosigned.time_s}
         return {
+            **cosigned,
             "verified": True,
             "receipt_id": self.receipt_id,
             "receipt": self.payload.to_body(),
@@ -147,12 +148,15 @@ class PortableReceipt:
 
         In order: the entry is an OUTCOME; the checkpoint is of its owner's log, signed by that log's key (not another
         log's); the entry stands under it at its index (none made up, moved, or changed since); provider and merchant
-        signed the receipt, the merchant also the request; no signature is by a key that was revoked.
+        signed the receipt, the merchant also the request; no signature is by a key that was revoked before a witness
+        had cosigned the checkpoint. Every log key that the directory lists may have signed it: a proof has no schedule.
 
         Raises:
             MalformedError: entry or checkpoint cannot be read, or the countersignature is not enclosed.
-            BadSignatureError: the checkpoint is of another log, or not signed by a listed key.
-            RevokedKeyError: checkpoint or receipt are signed by a key that the directory revokes.
+            BadSignatureError: the checkpoint is of another log, or not signed by a listed key, or a cosignature does
+                not verify.
+            RevokedKeyError: checkpoint or receipt are signed by a key that the directory revokes, and no witness had
+                cosigned before.
             UnknownPartyError: the directory does not list the ledger's owner.
             VerificationFailedError: an entry is not in the log at its index, contradicts its receipt, or a signature
                 over receipt or request is missing, wrong, or by a key that the directory does not list.
@@ -160,19 +164,21 @@ class PortableReceipt:
         outcome = decode_entry(self.outcome.data)
         if not isinstance(outcome, Outcome):
             raise MalformedError("the entry proven is no OUTCOME: it holds no receipt")
-        log = _log_keys(directory, outcome.party, Note.decode(self.checkpoint))
+        note = Note.decode(self.checkpoint)
+        log, log_revoked_ms = _log_keys(directory, outcome.party, note)
         checkpoint = self._verify_entry(self.outcome, log)
+        cosigned = Witnesses(directory, outcome.party).cosigned(note, checkpoint)
+        if log_revoked_ms is not None:
+            _verify_before(log_revoked_ms, cosigned, "the checkpoint")
         check = ReceiptCheck(directory)
-        check.check(self.outcome.index, outcome)
+        revoked_ms = [check.check(self.outcome.index, outcome)]
         if outcome.side is Side.PROVIDER:
-            self._verify_acknowledgement(check, outcome, log)
+            revoked_ms.append(self._verify_acknowledgement(check, outcome, log))
         elif self.acknowledgement is not None:
             raise MalformedError("the receipt out of a merchant's ledger is countersigned itself: one entry is enough")
-        if check.revoked:
-            raise RevokedKeyError(
-                "a signature over the receipt is by a key that the regulator has revoked: whether it was made before,"
-                " this proof does not show"
-            )
+        for until_ms in revoked_ms:
+            if until_ms is not None:
+                _verify_before(until_ms, cosigned, "a signature over the receipt")
         return ProvenReceipt(
             outcome.receipt_id,
             read_receipt(outcome.receipt),
@@ -181,88 +187,46 @@ class PortableReceipt:
             checkpoint,
             directory.version,
             directory.issued_at_ms,
+            cosigned,
         )
 
-    def _verify_acknowledgement(self, check: ReceiptCheck, outcome: Outcome, log: LogKeys) -> None:
+    def _verify_acknowledgement(self, check: ReceiptCheck, outcome: Outcome, log: LogKeys) -> int | None:
         if self.acknowledgement is None:
             raise MalformedError("the merchant's countersignature is not enclosed: the receipt binds one side only")
         ack = decode_entry(self.acknowledgement.data)
         if not isinstance(ack, Ack) or ack.party != outcome.party:
             raise MalformedError("the entry enclosed beside the receipt is no ACK of the same ledger")
         self._verify_entry(self.acknowledgement, log)
-        check.check(self.acknowledgement.index, ack)
+        return check.check(self.acknowledgement.index, ack)
 
     def _verify_entry(self, proven: ProvenEntry, log: LogKeys) -> Checkpoint:
         return TlogProof(proven.index, proven.hashes, self.checkpoint).verify(leaf_hash(proven.data), log)
 
 
-def prove_receipt(reader: LedgerReader, receipt: str, directory: Envelope) -> PortableReceipt:
-    """The portable form of a receipt in a ledger, also while its party is running.
-
-    Args:
-        reader: of a provider's or a merchant's ledger.
-        receipt: the receipt's identifier, or at least six characters of its beginning.
-        directory: the regulator's, as signed.
-
-    Raises:
-        MalformedError: no identifier, or the beginning of several; or its entry cannot be read.
-        UnknownReceiptError: the ledger holds no such receipt.
-        LedgerError: not acknowledged, or not yet under a signed checkpoint.
-        LedgerDamagedError: an entry is missing.
-    """
-    found = _find(reader, receipt.strip().lower())
-    note = reader.latest_checkpoint()
-    size = 0 if note is None else Checkpoint.from_body(Note.decode(note).text).size
-    if note is None or max(index for index, _, _ in found) >= size:
-        raise LedgerError("the receipt is not under a signed checkpoint yet: ask again when the ledger has signed one")
-    proven = [ProvenEntry(data, index, tuple(reader.inclusion_proof(index, size))) for index, data, _ in found]
-    return PortableReceipt(proven[0], proven[1] if len(proven) > 1 else None, note, directory)
-
-
-def _find(reader: LedgerReader, wanted: str) -> list[tuple[int, bytes, Outcome | Ack]]:
-    """The OUTCOME of the one receipt so named and, in a provider's ledger, its ACK."""
-    if _PREFIX.fullmatch(wanted) is None:
-        raise MalformedError(
-            f"{wanted[:70]!r} is no receipt: give {SHORTEST_PREFIX} to 64 characters of its identifier"
+def _verify_before(until_ms: int, cosigned: Cosigned | None, what: str) -> None:
+    """Raises `RevokedKeyError` unless a witness had cosigned before a key was revoked at `until_ms`."""
+    if cosigned is None or not cosigned.is_before(until_ms):
+        raise RevokedKeyError(
+            f"{what} is by a key that the regulator has revoked, and no witness's cosignature in this proof is from"
+            " before: whether it was made before, it does not show"
         )
-    mentioned = list(_mentions(reader, wanted))
-    identifiers = sorted({entry.receipt_id for _, _, entry in mentioned if isinstance(entry, Outcome)})
-    if not identifiers:
-        raise UnknownReceiptError(f"the ledger holds no receipt {wanted}: `unseen ledger show` lists what it holds")
-    if len(identifiers) > 1:
-        raise MalformedError(f"{wanted} is the beginning of several receipts ({identifiers[0]}, ...): give more of it")
-    outcome = next(each for each in mentioned if isinstance(each[2], Outcome))
-    if outcome[2].side is Side.MERCHANT:
-        return [outcome]
-    for each in mentioned:
-        if isinstance(each[2], Ack) and each[2].receipt_id == identifiers[0]:
-            return [outcome, each]
-    raise LedgerError(f"receipt {identifiers[0]} is not acknowledged by the merchant: it binds one side only as yet")
 
 
-def _mentions(reader: LedgerReader, wanted: str) -> Iterator[tuple[int, bytes, Outcome | Ack]]:
-    mark = f'"receipt_id":"{wanted}'.encode()
-    for index, data in enumerate(reader.read(0, reader.size)):
-        if mark in data:
-            entry = decode_entry(data)
-            if isinstance(entry, Outcome | Ack):
-                yield index, data, entry
+def _log_keys(directory: Directory, party: str, note: Note) -> tuple[LogKeys, int | None]:
+    """The log keys of `party` that may have signed a note, and when the one that did was revoked, if it was.
 
-
-def _log_keys(directory: Directory, party: str, note: Note) -> LogKeys:
-    """The log keys of `party` that are not revoked; a note signed by none of them but by a revoked one says so."""
+    A revoked key serves only where no other has signed.
+    """
     listed = [record for record in directory.party(party).keys if record.purpose is KeyPurpose.LOG]
     if not listed:
         raise BadSignatureError(f"the directory lists no log key of {party}")
+    name = listed[0].key.name
     good = tuple(record.key for record in listed if record.status is not KeyStatus.REVOKED)
-    made = {(line.name, line.key_id) for line in note.signatures}
-    if not any((key.name, key.key_id) in made for key in good):
+    if not any(has_line(note, key) for key in good):
         for record in listed:
-            if (record.key.name, record.key.key_id) in made:
-                raise RevokedKeyError(
-                    f"the checkpoint is signed by {record.key.keyid}, which the regulator has revoked"
-                )
-    return LogKeys(listed[0].key.name, good)
+            if has_line(note, record.key):
+                return LogKeys(name, (record.key,)), record.until_ms
+    return LogKeys(name, good), None
 
 
 def _acknowledgement(fields: Fields) -> ProvenEntry:

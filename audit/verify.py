@@ -1,9 +1,13 @@
 """Offline verification of a ledger: everything is derived anew from the entries' bytes, in one streaming pass.
 
 Nothing in the file is believed because it is there. The entries are held against the recorded leaf hashes, the seals,
-the recorded chain head, the tiles, the log's signed checkpoints, the signatures inside receipts, and, when given, the
-regulator's directory and checkpoints that were kept outside. Without one of the latter a rewrite of the whole ledger by
-whoever holds its key cannot be seen: the report then says `anchored: false`.
+the recorded chain head, the tiles, the log's signed checkpoints, the signatures inside receipts, the rules of
+`audit.verify_rules` on what they say, and, when given, the regulator's directory, contracts, and checkpoints that were
+kept outside. Without one of the latter a rewrite of the whole ledger by whoever holds its key cannot be seen: the
+report then says `anchored: false`.
+
+A signature by a key that the directory has since revoked counts if a witness had seen its entry before
+(`audit.verify_vouching`); the signer's own clock says nothing.
 """
 
 from collections.abc import Sequence
@@ -12,12 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from audit.canonical import JsonObject
 from audit.chain import Chain, verify_seal
+from audit.contract_terms import ContractTerms
 from audit.directory import Directory
-from audit.entry import Entry, Genesis, Seal, decode_entry
+from audit.entry import Entry, Genesis, LogKeyChanged, Seal, decode_entry
 from audit.errors import (
-    AuditError,
     Damage,
     LedgerDamagedError,
     LedgerUnavailableError,
@@ -25,97 +28,64 @@ from audit.errors import (
     VerificationFailedError,
     VerificationImpossibleError,
 )
-from audit.keys import VerifyingKey
-from audit.names import KeyPurpose
-from audit.party_record import KeyStatus
 from audit.store_sqlite import SqliteReader, has_live_files
 from audit.tiles import TILE_WIDTH, TileEdge
 from audit.tree import Frontier, leaf_hash
-from audit.verify_checkpoints import Anchors, LogKeys, OwnCheckpoints
+from audit.verify_checkpoints import Anchors, OwnCheckpoints
+from audit.verify_contents import Contents
 from audit.verify_damage import StoredLeaves, missing_entry, wrong_entry
-from audit.verify_receipts import ReceiptCheck
+from audit.verify_log import LogHistory
+from audit.verify_report import Report
+from audit.verify_vouching import Vouching
+
+__all__ = ["LEDGER_FILE", "Report", "verify_database"]
 
 LEDGER_FILE: Final = "ledger.db"
 _FAR: Final = 2**62
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """What a verification found.
+class _Given:
+    """What the verifier was given beside the ledger."""
 
-    Attributes:
-        party, origin: whose ledger, by its first entry; empty where that cannot be read.
-        entries: how many were found good.
-        root, chain: over those, lowercase hexadecimal.
-        checkpoints: the log's own, verified.
-        anchored: compared with a checkpoint from outside, and equal.
-        revoked_signatures: made by keys that the directory has since revoked.
-        damage: None when nothing is wrong.
-        index: the first bad entry, as near as the evidence tells.
-        detail: what is wrong.
-    """
-
-    party: str
-    origin: str
-    entries: int
-    root: str
-    chain: str
-    checkpoints: int
-    anchored: bool
-    revoked_signatures: int = 0
-    damage: Damage | None = None
-    index: int | None = None
-    detail: str = ""
-
-    @property
-    def verified(self) -> bool:
-        """Whether nothing is wrong."""
-        return self.damage is None
-
-    def to_json(self) -> JsonObject:
-        """For `--json`; damage, index and detail only where there are any."""
-        body: JsonObject = {
-            "verified": self.verified,
-            "party": self.party,
-            "origin": self.origin,
-            "entries": self.entries,
-            "root": self.root,
-            "chain": self.chain,
-            "checkpoints": self.checkpoints,
-            "anchored": self.anchored,
-            "revoked_signatures": self.revoked_signatures,
-        }
-        if self.damage is not None:
-            body |= {"damage": self.damage.value, "detail": self.detail}
-            if self.index is not None:
-                body["index"] = self.index
-        return body
+    directory: Directory | None
+    anchors: Sequence[bytes]
+    contracts: Sequence[ContractTerms]
 
 
-def verify_database(path: Path, *, directory: Directory | None = None, anchors: Sequence[bytes] = ()) -> Report:
+def verify_database(
+    path: Path,
+    *,
+    directory: Directory | None = None,
+    anchors: Sequence[bytes] = (),
+    contracts: Sequence[ContractTerms] = (),
+) -> Report:
     """Verifies a ledger file, also one that its party is writing to; changes nothing.
 
     Args:
         path: a ledger file, or a party's home folder with its `ledger.db`.
-        directory: the regulator's, verified; then log key and receipts are held against it.
+        directory: the regulator's, verified; then log keys, receipts and cosignatures are held against it.
         anchors: checkpoint notes that were kept outside this ledger.
+        contracts: whose terms its calls are held against.
 
     Raises:
-        VerificationImpossibleError: no such file, not readable by this user, or an anchor is of another log.
+        VerificationImpossibleError: no such file, not readable by this user, or an anchor is of another log, damaged or
+            signed by a key that proves nothing.
     """
     path = path / LEDGER_FILE if path.is_dir() else path
     if not path.is_file():
         raise VerificationImpossibleError(f"no ledger at {path}: give a party's home folder, or its ledger.db")
+    given = _Given(directory, anchors, contracts)
     live = has_live_files(path)
     before = path.stat()
-    report = _verify_file(path, directory, anchors, immutable=not live)
+    report = _verify_file(path, given, immutable=not live)
     after = path.stat()
     if not live and (has_live_files(path) or (before.st_mtime_ns, before.st_ino) != (after.st_mtime_ns, after.st_ino)):
-        return _verify_file(path, directory, anchors, immutable=False)  # its party has just started to write
+        return _verify_file(path, given, immutable=False)  # its party has just started to write
     return report
 
 
-def _verify_file(path: Path, directory: Directory | None, anchors: Sequence[bytes], *, immutable: bool) -> Report:
+def _verify_file(path: Path, given: _Given, *, immutable: bool) -> Report:
     with ExitStack() as stack:
         try:
             reader = SqliteReader(path, immutable=immutable)
@@ -125,7 +95,7 @@ def _verify_file(path: Path, directory: Directory | None, anchors: Sequence[byte
             return Report("", "", 0, "", "", 0, anchored=False, damage=Damage.UNREADABLE, detail=str(error))
         except LedgerUnavailableError as error:
             raise VerificationImpossibleError(str(error)) from error
-        verification = _Verification(reader, directory, anchors)
+        verification = _Verification(reader, given)
         try:
             verification.run()
         except VerificationFailedError as error:
@@ -140,20 +110,20 @@ def _verify_file(path: Path, directory: Directory | None, anchors: Sequence[byte
 class _Verification:
     """One pass over one ledger."""
 
-    def __init__(self, reader: SqliteReader, directory: Directory | None, anchors: Sequence[bytes]) -> None:
+    def __init__(self, reader: SqliteReader, given: _Given) -> None:
         self._reader = reader
-        self._directory = directory
-        self._anchor_notes = anchors
+        self._given = given
         self._frontier = Frontier()
         self._chain = Chain()
         self._edge = TileEdge()
         self._stored_leaf = StoredLeaves(reader)
-        self._receipts = ReceiptCheck(directory)
+        self._vouching = Vouching(self._seen)
         self._genesis: Genesis | None = None
         self._sealed = 0
         self._own: OwnCheckpoints | None = None
-        self._log: LogKeys | None = None
+        self._log: LogHistory | None = None
         self._anchors: Anchors | None = None
+        self._contents: Contents | None = None
 
     @property
     def size(self) -> int:
@@ -161,9 +131,43 @@ class _Verification:
         return self._frontier.size
 
     def run(self) -> None:
-        """Raises `VerificationFailedError` at the first damage."""
+        """Raises `VerificationFailedError` for the first damage."""
+        try:
+            self._pass()
+        except VerificationFailedError as error:
+            first = error if self._contents is None else self._contents.first(error)
+            if first is error:
+                raise
+            raise first from error
+        if self._contents is not None and self._contents.found is not None:
+            raise self._contents.found
+
+    def report(self, failure: VerificationFailedError | None) -> Report:
+        """The report as of now."""
+        genesis, contents = self._genesis, self._contents
+        uncounted_entries, uncounted = contents.uncounted if contents else (0, ())
+        return Report(
+            party=genesis.party if genesis else "",
+            origin=genesis.origin if genesis else "",
+            entries=self.size,
+            root=self._frontier.root().hex(),
+            chain=self._chain.head.hex(),
+            checkpoints=self._own.count if self._own else 0,
+            anchored=failure is None and bool(self._given.anchors),
+            revoked_signatures=self._vouching.revoked + (contents.revoked_signatures if contents else 0),
+            cosigned=self._vouching.latest,
+            uncounted=uncounted,
+            uncounted_entries=uncounted_entries,
+            contracts_unchecked=contents.contracts_unchecked if contents else 0,
+            damage=failure.damage if failure else None,
+            index=failure.index if failure else None,
+            detail=failure.detail if failure else "",
+            rule=failure.rule if failure else None,
+        )
+
+    def _pass(self) -> None:
         head = self._reader.head()
-        self._own = OwnCheckpoints(self._reader.checkpoints())
+        self._own = OwnCheckpoints(self._reader.checkpoints(), self._vouching)
         try:
             self._read_entries(head.size)
         except VerificationFailedError:
@@ -171,7 +175,7 @@ class _Verification:
             raise
         if self.size < head.size or self._stored_leaf(self.size):
             raise missing_entry(self._reader, self.size)
-        if self._log is None or self._anchors is None:
+        if self._log is None or self._anchors is None or self._contents is None:
             raise VerificationFailedError(Damage.TRUNCATED, 0, "the ledger has no entries, not even its first")
         self._own.finish(self.size, self._log)
         if self._chain.head != head.chain:
@@ -180,23 +184,8 @@ class _Verification:
             )
         self._check_tiles(last=True)
         self._anchors.finish(self.size)
-
-    def report(self, failure: VerificationFailedError | None) -> Report:
-        """The report as of now."""
-        genesis = self._genesis
-        return Report(
-            party=genesis.party if genesis else "",
-            origin=genesis.origin if genesis else "",
-            entries=self.size,
-            root=self._frontier.root().hex(),
-            chain=self._chain.head.hex(),
-            checkpoints=self._own.count if self._own else 0,
-            anchored=failure is None and bool(self._anchor_notes),
-            revoked_signatures=self._receipts.revoked,
-            damage=failure.damage if failure else None,
-            index=failure.index if failure else None,
-            detail=failure.detail if failure else "",
-        )
+        self._contents.finish()
+        self._vouching.finish()
 
     @property
     def _good(self) -> int:
@@ -240,7 +229,11 @@ class _Verification:
             except VerificationFailedError as error:
                 raise VerificationFailedError(error.damage, self._good, error.detail) from error
             self._sealed = index
-        self._receipts.check(index, entry)
+        if isinstance(entry, LogKeyChanged):
+            assert self._log is not None
+            self._log.change(index, entry)
+        assert self._contents is not None
+        self._contents.check(index, entry)
 
     def _check_owner(self, index: int, entry: Entry) -> None:
         assert self._genesis is not None
@@ -252,34 +245,14 @@ class _Verification:
     def _begin(self, genesis: Genesis) -> None:
         """Takes the log's keys from the first entry and, when there is one, the directory."""
         self._genesis = genesis
-        named = VerifyingKey.parse(genesis.log_key)
-        if genesis.origin != named.name:
-            # A key that serves two origins has two histories, and no outside checkpoint is of both.
-            raise VerificationFailedError(
-                Damage.BAD_SIGNATURE, 0, f"the log calls itself {genesis.origin}, its key is that of {named.name}"
-            )
-        keys = [named]
-        if self._directory is not None:
-            try:
-                record = self._directory.party(genesis.party)
-            except AuditError as error:
-                raise VerificationFailedError(Damage.BAD_SIGNATURE, 0, str(error)) from error
-            if record.role is not genesis.role:
-                raise VerificationFailedError(
-                    Damage.BAD_SIGNATURE, 0, f"{genesis.party} is a {record.role.value} in the regulator's directory"
-                )
-            listed = [each for each in record.keys if each.purpose is KeyPurpose.LOG]
-            if named not in (each.key for each in listed):
-                raise VerificationFailedError(
-                    Damage.BAD_SIGNATURE,
-                    0,
-                    f"{named.keyid} is no log key of {genesis.party} in the regulator's directory",
-                )
-            self._receipts.revoked += sum(each.key == named and each.status is KeyStatus.REVOKED for each in listed)
-            keys += [each.key for each in listed if each.key != named and each.status is not KeyStatus.REVOKED]
-        self._log = LogKeys(genesis.origin, tuple(keys))
-        self._anchors = Anchors(self._anchor_notes, self._log)
+        self._log = LogHistory(genesis, self._given.directory)
+        self._anchors = Anchors(self._given.anchors, self._log, self._vouching)
+        self._contents = Contents(genesis, self._reader, self._given.directory, self._given.contracts)
         self._check_roots()  # of no entries: a witness may hold a checkpoint from before the first
+
+    def _seen(self, size: int, time_s: int) -> None:
+        assert self._contents is not None
+        self._contents.seen(size, time_s)
 
     def _check_roots(self) -> None:
         assert self._own is not None
@@ -289,6 +262,7 @@ class _Verification:
             root = self._frontier.root()
             self._own.check(self.size, root, self._log)
             self._anchors.check(self.size, root)
+            self._vouching.settle()
 
     def _check_tiles(self, *, last: bool) -> None:
         """Compares the tiles that changed; before the last entry, those at the edge may already be stored further."""

@@ -9,11 +9,15 @@ from audit.errors import (
     BadSignatureError,
     Damage,
     MalformedError,
+    UnknownKeyError,
     VerificationFailedError,
     VerificationImpossibleError,
 )
 from audit.keys import VerifyingKey
 from audit.store import StoredCheckpoint
+from audit.verify_cosignatures import Vouched, has_line
+from audit.verify_log import LogHistory
+from audit.verify_vouching import Vouching
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +35,7 @@ class LogKeys:
             MalformedError: not a checkpoint.
         """
         for key in self.keys:
-            if any((line.name, line.key_id) == (key.name, key.key_id) for line in note.signatures):
+            if has_line(note, key):
                 note.verify(key)
                 break
         else:
@@ -47,12 +51,17 @@ class OwnCheckpoints:
 
     A checkpoint that disagrees is remembered until it is known what it shows: if a later one agrees, the log's key
     signed two histories (`forked`); if none does, the entries were changed after it was signed (`rewritten`).
+
+    Args:
+        stored: by size.
+        vouching: told of each that agrees.
     """
 
-    __slots__ = ("_next", "_seen", "_stored", "_suspect", "agreed", "count")
+    __slots__ = ("_next", "_seen", "_stored", "_suspect", "_vouching", "agreed", "count")
 
-    def __init__(self, stored: Iterator[StoredCheckpoint]) -> None:
+    def __init__(self, stored: Iterator[StoredCheckpoint], vouching: Vouching) -> None:
         self._stored = stored
+        self._vouching = vouching
         self._next = next(stored, None)
         self._seen: Checkpoint | None = None
         self._suspect: VerificationFailedError | None = None
@@ -64,7 +73,7 @@ class OwnCheckpoints:
         """The size of the next one, beyond any ledger's after the last."""
         return MAX_SIZE if self._next is None else self._next.size
 
-    def check(self, size: int, root: bytes, log: LogKeys) -> None:
+    def check(self, size: int, root: bytes, log: LogHistory) -> None:
         """Checks those over the first `size` entries.
 
         Raises:
@@ -73,11 +82,11 @@ class OwnCheckpoints:
         while self._next is not None and self._next.size <= size:
             self._check_one(self._take(log), root)
 
-    def finish(self, size: int, log: LogKeys) -> None:
+    def finish(self, size: int, log: LogHistory) -> None:
         """After the last entry: none may be over more entries than there are."""
         self.settle()
         if self._next is not None:
-            ahead = self._take(log)
+            ahead = self._take(log, outside=True).checkpoint
             raise VerificationFailedError(
                 Damage.TRUNCATED, size, f"a checkpoint over {ahead.size} entries was signed, {size} are here"
             )
@@ -87,25 +96,28 @@ class OwnCheckpoints:
         if self._suspect is not None:
             raise self._suspect
 
-    def _take(self, log: LogKeys) -> Checkpoint:
+    def _take(self, log: LogHistory, *, outside: bool = False) -> Vouched:
         assert self._next is not None
         stored, self._next = self._next, next(self._stored, None)
         self.count += 1
         try:
-            checkpoint = log.verify(Note.decode(stored.note))
-        except (MalformedError, BadSignatureError) as error:
+            vouched = log.verify(Note.decode(stored.note), outside=outside)
+        except (MalformedError, BadSignatureError, UnknownKeyError) as error:
             raise VerificationFailedError(
                 Damage.BAD_SIGNATURE,
                 max(stored.size - 1, 0),
                 f"the stored checkpoint over {stored.size} entries: {error}",
             ) from error
-        if checkpoint.size != stored.size:
+        if vouched.checkpoint.size != stored.size:
             raise VerificationFailedError(
-                Damage.ALTERED, None, f"a checkpoint over {checkpoint.size} entries is stored as one over {stored.size}"
+                Damage.ALTERED,
+                None,
+                f"a checkpoint over {vouched.checkpoint.size} entries is stored as one over {stored.size}",
             )
-        return checkpoint
+        return vouched
 
-    def _check_one(self, checkpoint: Checkpoint, root: bytes) -> None:
+    def _check_one(self, vouched: Vouched, root: bytes) -> None:
+        checkpoint = vouched.checkpoint
         twice = self._seen is not None and self._seen.size == checkpoint.size and self._seen.root != checkpoint.root
         self._seen = checkpoint
         agrees = checkpoint.root == root
@@ -116,6 +128,7 @@ class OwnCheckpoints:
             )
         if agrees:
             self.agreed = checkpoint.size
+            self._vouching.take(vouched)
         elif self._suspect is None:
             self._suspect = VerificationFailedError(
                 Damage.REWRITTEN,
@@ -124,29 +137,33 @@ class OwnCheckpoints:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class _Anchor:
+    note: Note
+    size: int
+
+
 class Anchors:
-    """Checkpoints that were kept outside the ledger, by a witness for instance.
+    """Checkpoints that were kept outside the ledger, by a witness for instance, in order of size.
+
+    Each is verified when its entries have been read: which key may sign it is for the entries before it to say.
 
     Args:
-        notes: signed checkpoints' bytes, trusted for where they come from.
+        notes: signed checkpoints' bytes.
         log: the log's origin and keys.
+        vouching: told of each that agrees.
 
     Raises:
-        VerificationImpossibleError: one is no checkpoint of this log, or damaged.
-        VerificationFailedError: `forked` when two of them contradict each other; `rewritten` when one is signed by
-            another key of this log's name than the ledger's.
+        VerificationImpossibleError: one is no checkpoint of this log.
     """
 
-    __slots__ = ("_agreed", "_waiting")
+    __slots__ = ("_agreed", "_log", "_vouching", "_waiting")
 
-    def __init__(self, notes: Sequence[bytes], log: LogKeys) -> None:
+    def __init__(self, notes: Sequence[bytes], log: LogHistory, vouching: Vouching) -> None:
         self._agreed = 0
-        self._waiting = sorted((_read_anchor(note, log) for note in notes), key=lambda anchor: anchor.size)
-        for one, other in zip(self._waiting, self._waiting[1:], strict=False):
-            if one.size == other.size and one.root != other.root:
-                raise VerificationFailedError(
-                    Damage.FORKED, None, f"two outside checkpoints over {one.size} entries have different roots"
-                )
+        self._log = log
+        self._vouching = vouching
+        self._waiting = sorted((_read_anchor(note, log.origin) for note in notes), key=lambda anchor: anchor.size)
 
     @property
     def next_size(self) -> int:
@@ -157,45 +174,90 @@ class Anchors:
         """Compares those over the first `size` entries.
 
         Raises:
-            VerificationFailedError: `rewritten`, or `forked` where an earlier one still agreed.
+            VerificationFailedError: `rewritten`, or `forked` where an earlier one still agreed or two contradict each
+                other.
+            VerificationImpossibleError: as `_vouched`.
         """
-        while self._waiting and self._waiting[0].size <= size:
-            anchor = self._waiting.pop(0)
-            if anchor.root != root:
-                raise VerificationFailedError(
-                    Damage.FORKED if self._agreed else Damage.REWRITTEN,
-                    self._agreed,
-                    f"the outside checkpoint over {size} entries has another root; entries {self._agreed} to {size - 1}"
-                    " are not those that it was made over",
-                )
+        due = [anchor for anchor in self._waiting if anchor.size <= size]
+        self._waiting = self._waiting[len(due) :]
+        vouched = [self._vouched(anchor) for anchor in due]
+        if len({each.checkpoint.root for each in vouched}) > 1:
+            raise VerificationFailedError(
+                Damage.FORKED, self._agreed, f"two outside checkpoints over {size} entries have different roots"
+            )
+        for each in vouched:
+            self._compare(each, root)
+            self._vouching.take(each)
             self._agreed = size
 
     def finish(self, size: int) -> None:
         """After the last entry: none may be over more entries than there are."""
         if self._waiting:
+            ahead = self._vouched(self._waiting[-1], ahead=True)
             raise VerificationFailedError(
                 Damage.TRUNCATED,
                 size,
-                f"an outside checkpoint is over {self._waiting[-1].size} entries, {size} are here",
+                f"an outside checkpoint is over {ahead.checkpoint.size} entries, {size} are here",
             )
 
+    def _compare(self, vouched: Vouched, root: bytes) -> None:
+        size = vouched.checkpoint.size
+        if vouched.checkpoint.root != root:
+            raise VerificationFailedError(
+                Damage.FORKED if self._agreed else Damage.REWRITTEN,
+                self._agreed,
+                f"the outside checkpoint over {size} entries has another root; entries {self._agreed} to {size - 1}"
+                " are not those that it was made over",
+            )
+        if not self._log.may_sign(vouched.signer, size):
+            raise VerificationFailedError(
+                Damage.REWRITTEN,
+                self._agreed,
+                f"the outside checkpoint over {size} entries is signed by {vouched.signer.keyid}, which signs none of"
+                " that size by the ledger's own entries",
+            )
 
-def _read_anchor(data: bytes, log: LogKeys) -> Checkpoint:
+    def _vouched(self, anchor: _Anchor, *, ahead: bool = False) -> Vouched:
+        """An outside checkpoint that may be believed.
+
+        Raises:
+            VerificationImpossibleError: it is damaged, or signed by a key that the directory does not list, or revoked
+                before any witness had seen it.
+            VerificationFailedError: `rewritten` where no directory tells whose the keys are, and it is signed by
+                another key than the ledger names.
+        """
+        try:
+            vouched = self._log.verify(anchor.note, outside=True)
+        except UnknownKeyError as error:
+            if self._log.is_held_against_directory:
+                raise VerificationImpossibleError(
+                    f"an outside checkpoint is signed by no log key of this party ({error}): it proves nothing, give"
+                    " another"
+                ) from error
+            raise VerificationFailedError(
+                Damage.REWRITTEN,
+                self._agreed,
+                "the outside checkpoint of this log is signed by another key than the ledger names"
+                + (", and is over more entries" if ahead else ""),
+            ) from error
+        except AuditError as error:
+            raise VerificationImpossibleError(f"an outside checkpoint is damaged ({error}): fetch it again") from error
+        if not vouched.counts:
+            raise VerificationImpossibleError(
+                f"an outside checkpoint is signed by {vouched.signer.keyid}, which was revoked before any witness had"
+                " seen it: it proves nothing, give another"
+            )
+        return vouched
+
+
+def _read_anchor(data: bytes, origin: str) -> _Anchor:
     try:
         note = Note.decode(data)
         checkpoint = Checkpoint.from_body(note.text)
     except MalformedError as error:
         raise VerificationImpossibleError(f"an outside checkpoint cannot be read ({error}): fetch it again") from error
-    if checkpoint.origin != log.origin:
+    if checkpoint.origin != origin:
         raise VerificationImpossibleError(
-            f"the outside checkpoint is of the log {checkpoint.origin!r}, this is {log.origin!r}: give the right one"
+            f"the outside checkpoint is of the log {checkpoint.origin!r}, this is {origin!r}: give the right one"
         )
-    known = {(key.name, key.key_id) for key in log.keys}
-    if not any((line.name, line.key_id) in known for line in note.signatures):
-        raise VerificationFailedError(
-            Damage.REWRITTEN, 0, "the outside checkpoint of this log is signed by another key than the ledger names"
-        )
-    try:
-        return log.verify(note)
-    except AuditError as error:
-        raise VerificationImpossibleError(f"the outside checkpoint is damaged ({error}): fetch it again") from error
+    return _Anchor(note, checkpoint.size)

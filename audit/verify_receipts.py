@@ -6,15 +6,23 @@ from typing import Final
 
 from audit.directory import Directory
 from audit.discrepancy import read_discrepancy
-from audit.entry import Ack, DiscrepancyFound, Entry, Outcome, Side
+from audit.entry import Aborted, Ack, DiscrepancyFound, Entry, Outcome, Side
 from audit.envelope import Envelope, pae
 from audit.errors import AuditError, BadSignatureError, Damage, VerificationFailedError
 from audit.keys import VerifyingKey
 from audit.names import KeyPurpose
-from audit.party_record import KeyStatus
+from audit.party_record import KeyRecord, KeyStatus
 from audit.receipt import ReceiptPayload, read_receipt, verify_receipt
 
 _REQUEST: Final = re.compile(r"application/vnd\.unseen\.[a-z_]+_request\.v1\+json")
+
+
+def read_outcome(index: int, entry: Outcome) -> ReceiptPayload:
+    """The receipt that an OUTCOME carries; raises `VerificationFailedError`, `altered`, where it cannot be read."""
+    try:
+        return read_receipt(entry.receipt)
+    except AuditError as error:
+        raise VerificationFailedError(Damage.ALTERED, index, f"the receipt cannot be read: {error}") from error
 
 
 class ReceiptCheck:
@@ -27,34 +35,45 @@ class ReceiptCheck:
     revocation is for a witness's cosignature to say.
     """
 
-    __slots__ = ("_awaiting", "_directory", "revoked")
+    __slots__ = ("_awaiting", "_directory", "_revoked_ms", "revoked")
 
     def __init__(self, directory: Directory | None) -> None:
         self._directory = directory
         self._awaiting: dict[str, tuple[Envelope, ReceiptPayload]] = {}
+        self._revoked_ms: list[int] = []
         self.revoked = 0
 
-    def check(self, index: int, entry: Entry) -> None:
+    def check(self, index: int, entry: Entry, receipt: ReceiptPayload | None = None) -> int | None:
         """Checks one entry.
+
+        Args:
+            index: where it stands.
+            receipt: an OUTCOME's, where it was read already (`read_outcome`).
+
+        Returns:
+            When the first of the keys that signed it was revoked, in milliseconds since the epoch; None if none was.
 
         Raises:
             VerificationFailedError: `altered` where an entry contradicts its receipt, `bad-signature` where a signature
                 is missing, wrong, or by a key that the directory does not list.
         """
+        self._revoked_ms = []
         if isinstance(entry, Outcome):
             if entry.receipt_id in self._awaiting:
                 raise VerificationFailedError(Damage.ALTERED, index, f"receipt {entry.receipt_id} is entered twice")
-            self._awaiting[entry.receipt_id] = (entry.receipt, self._check_outcome(index, entry))
+            payload = receipt if receipt is not None else read_outcome(index, entry)
+            self._check_outcome(index, entry, payload)
+            self._awaiting[entry.receipt_id] = (entry.receipt, payload)
         elif isinstance(entry, Ack):
             self._check_ack(index, entry)
         elif isinstance(entry, DiscrepancyFound):
             self._check_discrepancy(index, entry)
+        elif isinstance(entry, Aborted):
+            left = {key: item for key, item in self._awaiting.items() if item[1].call != entry.call}
+            self._awaiting = left
+        return min(self._revoked_ms, default=None)
 
-    def _check_outcome(self, index: int, entry: Outcome) -> ReceiptPayload:
-        try:
-            payload = read_receipt(entry.receipt)
-        except AuditError as error:
-            raise VerificationFailedError(Damage.ALTERED, index, f"the receipt cannot be read: {error}") from error
+    def _check_outcome(self, index: int, entry: Outcome, payload: ReceiptPayload) -> None:
         recorded = (entry.call, entry.contract, entry.units, entry.price_micro, entry.currency)
         if recorded != (payload.call, payload.contract, payload.units, payload.price_micro, payload.currency):
             raise VerificationFailedError(
@@ -65,7 +84,7 @@ class ReceiptCheck:
         if entry.party != (payload.merchant if entry.side is Side.MERCHANT else payload.provider):
             raise VerificationFailedError(Damage.ALTERED, index, "the receipt is between other parties")
         if self._directory is None:
-            return payload
+            return
         try:
             merchant_key = None
             if entry.side is Side.MERCHANT:
@@ -75,7 +94,6 @@ class ReceiptCheck:
             entry.request.verify(self._signer(entry.request, payload.merchant))
         except AuditError as error:
             raise VerificationFailedError(Damage.BAD_SIGNATURE, index, str(error)) from error
-        return payload
 
     def _check_ack(self, index: int, entry: Ack) -> None:
         if entry.receipt_id not in self._awaiting:
@@ -90,8 +108,9 @@ class ReceiptCheck:
         if self._directory is None:
             return
         try:
-            key = self._key(entry.signature.keyid, payload.merchant)
-            key.verify(pae(receipt.payload_type, receipt.payload), entry.signature.signature)
+            record = self._record(entry.signature.keyid, payload.merchant)
+            record.key.verify(pae(receipt.payload_type, receipt.payload), entry.signature.signature)
+            self._counted(record)
         except AuditError as error:
             raise VerificationFailedError(Damage.BAD_SIGNATURE, index, str(error)) from error
 
@@ -110,23 +129,37 @@ class ReceiptCheck:
             raise VerificationFailedError(Damage.BAD_SIGNATURE, index, str(error)) from error
 
     def _signer(self, envelope: Envelope, party: str) -> VerifyingKey:
-        """The key of `party` by which the envelope is signed, whatever other lines claim its name."""
+        """The key of `party` by which the envelope is signed, whatever other lines claim its name.
+
+        Where several of its keys have signed, one that was not revoked is taken.
+        """
         refused = BadSignatureError(f"{party} has not signed")
+        revoked: KeyRecord | None = None
         for line in envelope.signatures:
             if line.keyid.startswith(f"{party}."):
                 try:
-                    key = self._key(line.keyid, party)
-                    envelope.verify(key)
+                    record = self._record(line.keyid, party)
+                    envelope.verify(record.key)
                 except BadSignatureError as error:
                     refused = error
-                else:
-                    return key
-        raise refused
+                    continue
+                if record.status is not KeyStatus.REVOKED:
+                    return record.key
+                revoked = record
+        if revoked is None:
+            raise refused
+        return self._counted(revoked)
 
-    def _key(self, keyid: str, party: str) -> VerifyingKey:
+    def _counted(self, record: KeyRecord) -> VerifyingKey:
+        """The key of a record whose signature was found good, remembered where it is revoked."""
+        if record.status is KeyStatus.REVOKED and record.until_ms is not None:
+            self.revoked += 1
+            self._revoked_ms.append(record.until_ms)
+        return record.key
+
+    def _record(self, keyid: str, party: str) -> KeyRecord:
         assert self._directory is not None
         for record in self._directory.party(party).keys:
             if record.key.keyid == keyid and record.purpose is KeyPurpose.MESSAGE:
-                self.revoked += record.status is KeyStatus.REVOKED
-                return record.key
+                return record
         raise BadSignatureError(f"{keyid} is no message key of {party} in the directory")

@@ -11,7 +11,7 @@ from audit.__main__ import main as audit_main
 from audit.directory import MAX_DIRECTORY_BYTES
 from audit.envelope import Envelope
 from audit.ledger import open_reader
-from audit.portable_receipt import prove_receipt
+from audit.receipt_proving import prove_receipt
 from audit.tlog_proof import FILE_SUFFIX
 from parties.cli.output import HomeOption, JsonOption, emit_json, emit_text, open_home, say, talk
 from parties.errors import UsageError

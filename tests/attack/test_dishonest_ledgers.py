@@ -16,8 +16,8 @@ from audit.ledger import Draft, Ledger, LedgerIdentity
 from audit.receipt import issue
 from audit.statement import statement
 from audit.verify import verify_database
-from tests.audit.ledgers import IDENTITY, LOG_KEY, QUIET, SteppingClock, finding, open_ledger
-from tests.audit.samples import TARIFF, ack, digest, directory, outcome, receipt_payload, signing_key
+from tests.audit.ledgers import IDENTITY, LOG_KEY, QUIET, SteppingClock, calls, finding, in_force, open_ledger
+from tests.audit.samples import TARIFF, ack, digest, directory, intent, outcome, receipt_payload, signing_key
 
 
 def written(path: Path, entries: Sequence[Entry], identity: LedgerIdentity = IDENTITY) -> Path:
@@ -43,8 +43,10 @@ def test_an_acknowledgement_filed_under_another_call_or_contract_is_found(
     tmp_path: Path, change: dict[str, str]
 ) -> None:
     """The attack: the acknowledgement is there and verifies, and no statement of its contract finds it."""
-    path = written(tmp_path / "ledger.db", [outcome(Side.PROVIDER), replace(ack(Side.PROVIDER), **change)])
-    assert finding(verify_database(path)) == (Damage.ALTERED, 2)
+    *honest, acknowledgement = calls(Side.PROVIDER, 1)
+    assert isinstance(acknowledgement, Ack)
+    path = written(tmp_path / "ledger.db", [*honest, replace(acknowledgement, **change)])
+    assert finding(verify_database(path)) == (Damage.ALTERED, 6)
 
 
 def test_an_outcome_for_something_that_is_no_request_is_found(tmp_path: Path) -> None:
@@ -55,8 +57,10 @@ def test_an_outcome_for_something_that_is_no_request_is_found(tmp_path: Path) ->
     forged = replace(
         outcome(Side.PROVIDER), call=contract.digest, request=contract, receipt=receipt, receipt_id=receipt.digest
     )
-    path = written(tmp_path / "ledger.db", [forged])
-    assert finding(verify_database(path, directory=directory())) == (Damage.ALTERED, 1)
+    taken = replace(intent(Side.PROVIDER), call=contract.digest)
+    path = written(tmp_path / "ledger.db", [*in_force(), taken, forged])
+    report = verify_database(path, directory=directory())
+    assert (finding(report), "no kind of request" in report.detail) == ((Damage.ALTERED, 5), True)
 
 
 def test_an_outcome_entered_twice_is_found_and_counted_once(tmp_path: Path) -> None:
@@ -66,11 +70,12 @@ def test_an_outcome_entered_twice_is_found_and_counted_once(tmp_path: Path) -> N
     contract = receipt_payload("east").contract
     made, honest = (statement(entries, contract=contract, tariff=TARIFF) for entries in (twice, once))
     assert (made.total_micro, len(made.charged)) == (honest.total_micro, 1)
-    assert finding(verify_database(written(tmp_path / "ledger.db", twice))) == (Damage.ALTERED, 2)
+    path = written(tmp_path / "ledger.db", [*in_force(), intent(Side.PROVIDER), *twice])
+    assert finding(verify_database(path)) == (Damage.ALTERED, 6)
 
 
 def test_an_honest_ledger_passes_all_of_this(tmp_path: Path) -> None:
-    path = written(tmp_path / "ledger.db", [outcome(Side.PROVIDER), ack(Side.PROVIDER)])
+    path = written(tmp_path / "ledger.db", calls(Side.PROVIDER, 2))
     assert verify_database(path, directory=directory()).verified
     with open_ledger(path) as ledger:
-        assert ledger.size == 3
+        assert ledger.size == 10

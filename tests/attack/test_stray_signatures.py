@@ -20,8 +20,8 @@ from audit.names import KeyPurpose, Role
 from audit.verify import verify_database
 from sandbox.errors import DenialReason, DeniedError, PeerMisbehavedError
 from sandbox.ports import AnswerMessage, SignedBytes
-from tests.audit.ledgers import open_ledger
-from tests.audit.samples import ack, directory, outcome
+from tests.audit.ledgers import in_force, open_ledger
+from tests.audit.samples import ack, directory, intent, outcome
 from tests.sandbox.conftest import MakeFederation
 from tests.sandbox.federation import Federation
 from tests.sandbox.survey import MERCHANT, signing_key
@@ -76,6 +76,6 @@ def test_an_entry_that_holds_a_stray_line_beside_the_true_signature_verifies(tmp
     stray = Signature("shop.merchant.stats.example/log+00000000", SignatureAlgorithm.ED25519, b"\x00" * 64)
     request = replace(good.request, signatures=(stray, *good.request.signatures))
     with open_ledger(tmp_path / "ledger.db") as ledger:
-        ledger.append(Draft(replace(good, request=request)))
-        ledger.append(Draft(ack(Side.PROVIDER)))
+        for each in (*in_force(), intent(Side.PROVIDER), replace(good, request=request), ack(Side.PROVIDER)):
+            ledger.append(Draft(each))
     assert verify_database(tmp_path / "ledger.db", directory=directory()).verified

@@ -2,14 +2,15 @@
 
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from audit.entry import DirectoryAccepted, Entry, Side
+from audit.entry import ContractTransition, Denied, Entry, Side
 from audit.errors import Damage
 from audit.ledger import Draft, Fold, Ledger, LedgerConfig, LedgerIdentity
 from audit.names import KeyPurpose, Role
 from audit.verify import Report
-from tests.audit.samples import AT_MS, ack, digest, outcome, signing_key
+from tests.audit.samples import AT_MS, CONTRACT, ack, intent, outcome, signing_key
 
 LOG_KEY = signing_key("east", KeyPurpose.LOG)
 ORIGIN = LOG_KEY.name
@@ -30,7 +31,7 @@ class SteppingClock:
 
 
 class Versions:
-    """A fold: the directory versions seen, in order."""
+    """A fold: the numbers of the entries seen (see `entry`), each one higher, in order."""
 
     def __init__(self) -> None:
         self.seen: list[int] = []
@@ -39,14 +40,51 @@ class Versions:
         self.seen = []
 
     def apply(self, index: int, entry: Entry) -> None:
-        if isinstance(entry, DirectoryAccepted):
-            self.seen.append(entry.version)
+        if isinstance(entry, Denied):
+            self.seen.append(entry.count)
 
 
-def entry(number: int, party: str = "east") -> DirectoryAccepted:
-    return DirectoryAccepted(
-        party=party, at_ms=AT_MS + number, version=number + 1, digest=digest(f"directory {number}")
+def entry(number: int, party: str = "east") -> Denied:
+    """A refusal, of all kinds the one that may stand anywhere: `number` + 1 requests without a readable sender."""
+    return Denied(
+        party=party,
+        at_ms=AT_MS + number,
+        side=Side.PROVIDER,
+        identity="",
+        merchant="",
+        call="",
+        contract="",
+        reason="MALFORMED",
+        clause="",
+        check=0,
+        count=number + 1,
     )
+
+
+def in_force(party: str = "east", contract: str = CONTRACT) -> list[Entry]:
+    """The entries that bring a contract into force."""
+    return [
+        ContractTransition(
+            party=party, at_ms=AT_MS, contract=contract, state=state, actor="shop", digest=contract, reason=""
+        )
+        for state in ("signed", "approved", "active")
+    ]
+
+
+def one_call(side: Side, number: int = 0) -> list[Entry]:
+    """A call from its INTENT to its last ACK: answered by `east`, and in a merchant's ledger by `north` too."""
+    providers = ("east",) if side is Side.PROVIDER else ("east", "north")
+    answers: list[Entry] = [part(side, provider, number) for provider in providers for part in (outcome, ack)]
+    taken = intent(side, number)
+    if side is Side.MERCHANT:
+        taken = replace(taken, units=taken.units + taken.units, price_micro=2 * taken.price_micro)
+    return [taken, *answers]
+
+
+def calls(side: Side, count: int) -> list[Entry]:
+    """A contract in force, and that many calls under it."""
+    party = "east" if side is Side.PROVIDER else "shop"
+    return [*in_force(party), *(entry for number in range(count) for entry in one_call(side, number))]
 
 
 def open_ledger(path: Path, *, folds: Sequence[Fold] = (), config: LedgerConfig = QUIET) -> Ledger:
@@ -65,12 +103,11 @@ def make(path: Path, count: int, *, config: LedgerConfig = QUIET, first: int = 0
         return ledger.checkpoint()
 
 
-def make_with_receipts(path: Path, calls: int) -> None:
-    """A closed ledger of a genesis entry and, for each call, OUTCOME and ACK."""
+def make_with_receipts(path: Path, count: int) -> None:
+    """A closed ledger of a genesis entry, a contract in force and, for each call, INTENT, OUTCOME and ACK."""
     with open_ledger(path) as ledger:
-        for number in range(calls):
-            ledger.append(Draft(outcome(Side.PROVIDER, number=number)))
-            ledger.append(Draft(ack(Side.PROVIDER, number=number)))
+        for each in calls(Side.PROVIDER, count):
+            ledger.append(Draft(each))
 
 
 def edit(path: Path, *statements: str, parameters: Sequence[object] = ()) -> None:

@@ -57,6 +57,9 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+CONTRACT = digest("contract")
+
+
 def signing_key(party: str, purpose: KeyPurpose = KeyPurpose.MESSAGE, generation: int = 0) -> SigningKey:
     seed = hashlib.sha256(f"unseen test key {party} {purpose.value} {generation}".encode()).digest()
     return SigningKey.from_seed(key_name(party, ROLES[party], DOMAIN, purpose), seed)
@@ -194,13 +197,13 @@ def aborted(party: str, side: Side, number: int = 0, *, released: bool = False) 
     )
 
 
-def intent(side: Side) -> Intent:
+def intent(side: Side, number: int = 0) -> Intent:
     own = side is Side.PROVIDER
     return Intent(
         party="east" if own else "shop",
-        at_ms=AT_MS + 1,
+        at_ms=AT_MS + number + 1,
         side=side,
-        call=request().digest,
+        call=request(number).digest,
         contract=digest("contract"),
         operation="aggregate",
         merchant="shop",
@@ -208,8 +211,8 @@ def intent(side: Side) -> Intent:
         computing_party="east",
         participants=("east", "north"),
         attempt=1,
-        nonce=digest("nonce 0")[:32],
-        provider_nonce=digest("nonce east 0")[:32] if own else "",
+        nonce=digest(f"nonce {number}")[:32],
+        provider_nonce=digest(f"nonce east {number}")[:32] if own else "",
         dataset="east/wages@0011223344556677" if own else "",
         units=UNITS,
         price_micro=price(UNITS, TARIFF).total_micro,

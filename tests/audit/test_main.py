@@ -62,7 +62,7 @@ def test_a_home_verifies_with_its_own_directory_and_pinned_regulator(
     make_with_receipts(home / "ledger.db", 2)
     add_directory(home)
     code, report = run_json(capsys, home)
-    assert (code, report["verified"], report["party"], report["entries"]) == (0, True, "east", 5)
+    assert (code, report["verified"], report["party"], report["entries"]) == (0, True, "east", 10)
     assert main(["verify", str(home)]) == 0
     assert "signatures checked" in capsys.readouterr().out
 

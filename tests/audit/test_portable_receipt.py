@@ -27,7 +27,8 @@ from audit.errors import (
 )
 from audit.ledger import Draft, Ledger, LedgerIdentity, open_reader
 from audit.names import KeyPurpose, Role
-from audit.portable_receipt import PortableReceipt, ProvenEntry, prove_receipt
+from audit.portable_receipt import PortableReceipt, ProvenEntry
+from audit.receipt_proving import prove_receipt
 from audit.tlog_proof import MAX_PROOF_BYTES, TlogProof
 from tests.audit.ledgers import LOG_KEY, QUIET, SteppingClock, open_ledger
 from tests.audit.samples import AT_MS, ack, directory, outcome, party_record, receipt, signing_key

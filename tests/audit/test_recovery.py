@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from audit.entry import DirectoryAccepted, decode_entry
+from audit.entry import Denied, decode_entry
 from audit.errors import LedgerDamagedError
 from audit.ledger import LedgerConfig
 from audit.verify import verify_database
@@ -43,10 +43,10 @@ def path(tmp_path: Path) -> Path:
 def numbers_in(path: Path) -> Counter[int]:
     with open_ledger(path) as ledger:
         entries = [decode_entry(data) for data in ledger.read(0, ledger.size)]
-        numbers = [entry.version - 1 for entry in entries if isinstance(entry, DirectoryAccepted)]
+        numbers = [entry.count - 1 for entry in entries if isinstance(entry, Denied)]
         for index, entry in enumerate(entries):
-            if isinstance(entry, DirectoryAccepted):
-                assert ledger.find(f"number:{entry.version - 1}") == index
+            if isinstance(entry, Denied):
+                assert ledger.find(f"number:{entry.count - 1}") == index
     return Counter(numbers)
 
 

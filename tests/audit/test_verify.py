@@ -85,6 +85,7 @@ def test_a_ledger_verifies_and_says_what_it_holds(path: Path) -> None:
     assert (report.root, report.checkpoints, report.anchored) == (checkpoint.root.hex(), 7, False)
     assert set(report.to_json()) == {
         "verified", "party", "origin", "entries", "root", "chain", "checkpoints", "anchored", "revoked_signatures",
+        "uncounted", "uncounted_entries", "contracts_unchecked",
     }  # fmt: skip
 
 

@@ -8,19 +8,21 @@ import pytest
 from audit.directory import Directory, KeyRecord, KeyStatus
 from audit.entry import Aborted, DiscrepancyFound, Entry, Side
 from audit.envelope import Envelope, PayloadType, seal
-from audit.errors import Damage
+from audit.errors import Damage, Rule
 from audit.ledger import Draft, Ledger, LedgerIdentity
 from audit.names import KeyPurpose, Role
 from audit.verify import verify_database
 from tests.audit.ledgers import (
     SteppingClock,
-    entry,
+    calls,
     finding,
+    in_force,
     make,
     make_with_receipts,
+    one_call,
     open_ledger,
 )
-from tests.audit.samples import AT_MS, ack, directory, discrepancy, outcome, party_record, signing_key
+from tests.audit.samples import AT_MS, ack, directory, discrepancy, intent, outcome, party_record, signing_key
 
 
 @pytest.fixture
@@ -60,27 +62,28 @@ def provider_signs_for_the_merchant() -> Entry:
     [bad_provider_signature(), bad_request_signature(), bad_merchant_signature(), provider_signs_for_the_merchant()],
 )
 def test_a_wrong_signature_inside_an_entry_is_found(path: Path, forged: Entry) -> None:
+    written = [forged if type(each) is type(forged) else each for each in calls(Side.PROVIDER, 1)]
     with open_ledger(path) as ledger:
-        ledger.append(Draft(entry(1)))
-        good = (outcome(Side.PROVIDER), ack(Side.PROVIDER))
-        for each in good:
-            ledger.append(Draft(forged if type(each) is type(forged) else each))
-    at = 2 if isinstance(forged, type(good[0])) else 3
+        for each in written:
+            ledger.append(Draft(each))
+    at = written.index(forged) + 1
     assert finding(verify_database(path, directory=directory())) == (Damage.BAD_SIGNATURE, at)
     assert verify_database(path).verified, "without the directory nobody's message key is known"
 
 
 def test_an_entry_that_contradicts_its_own_receipt_is_found(path: Path) -> None:
     with open_ledger(path) as ledger:
-        ledger.append(Draft(replace(outcome(Side.PROVIDER), price_micro=1)))
-    assert finding(verify_database(path)) == (Damage.ALTERED, 1)
+        for each in (*in_force(), intent(Side.PROVIDER), replace(outcome(Side.PROVIDER), price_micro=1)):
+            ledger.append(Draft(each))
+    assert finding(verify_database(path)) == (Damage.ALTERED, 5)
 
 
 def test_an_acknowledgement_of_nothing_is_found(path: Path) -> None:
     with open_ledger(path) as ledger:
-        ledger.append(Draft(outcome(Side.PROVIDER)))
-        ledger.append(Draft(ack(Side.PROVIDER, number=1)))
-    assert finding(verify_database(path)) == (Damage.BAD_SIGNATURE, 2)
+        for each in (*calls(Side.PROVIDER, 1), ack(Side.PROVIDER, number=1)):
+            ledger.append(Draft(each))
+    report = verify_database(path)
+    assert (finding(report), report.rule) == ((Damage.ALTERED, 7), Rule.ORDER)
 
 
 def test_a_log_key_that_the_directory_does_not_list_is_found(path: Path) -> None:
@@ -98,6 +101,7 @@ def test_signatures_by_keys_revoked_since_are_counted(path: Path) -> None:
     )
     report = verify_database(path, directory=revoked)
     assert (report.verified, report.revoked_signatures) == (True, 2)
+    assert (report.uncounted, report.uncounted_entries) == ((5, 8), 2), "no witness had seen them"
 
 
 def directory_with_east_keys(*keys: tuple[KeyPurpose, int, KeyStatus]) -> Directory:
@@ -123,8 +127,8 @@ def test_a_merchants_ledger_needs_both_signatures(path: Path) -> None:
     for each, expected in ((outcome(Side.MERCHANT), None), (lone, Damage.BAD_SIGNATURE)):
         path.unlink(missing_ok=True)
         with Ledger.open(path, identity=shop, key=key, clock=SteppingClock()) as ledger:
-            ledger.append(Draft(each))
-            ledger.append(Draft(ack(Side.MERCHANT)))
+            for entry in (*in_force("shop"), *one_call(Side.MERCHANT)[:1], each, ack(Side.MERCHANT)):
+                ledger.append(Draft(entry))
             ledger.append(
                 Draft(Aborted(party="shop", at_ms=AT_MS, side=Side.MERCHANT, call=each.call, contract=each.contract,
                               reason="deadline", released=True))

@@ -477,6 +477,9 @@ class Federation:
             status = book.status(envelope.digest, signing_key(REGULATOR, Role.REGULATOR))
         for provider in self.providers.values():
             provider.activate(envelope, status)
+        merchant = self.merchant
+        own = ContractBook(merchant.vault, merchant.ledger, MERCHANT, Role.MERCHANT, self.clock, SystemEntropy())
+        own.activate(envelope, self.directory)
         return envelope.digest
 
 

@@ -200,7 +200,7 @@ def prefix_root(old: int, new: int, new_root: bytes, proof: Sequence[bytes]) -> 
         The root (32 bytes); None where the proof leads nowhere, or `old` is a power of two: that root is no part of its
         proof, for the verifier is to put in the one it holds.
     """
-    if not proof or not 0 < old < new or old & (old - 1) == 0:
+    if not proof or not 0 < old < new:
         return None
     node, last, root = old - 1, new - 1, proof[0]
     while node & 1:

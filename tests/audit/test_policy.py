@@ -138,6 +138,7 @@ def test_keywords_may_be_names_but_none_may_not() -> None:
         (b"", 1),
         (b"# nothing\n", 2),
         (b"quorum none", 1),
+        (b"quorum none\n# cut o", 2),
         (b"quorum none\nquorum none\n", 2),
         (b"quorum none # for now\n", 1),
         (b"quorum w\n" + W.encode(), 1),

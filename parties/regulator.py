@@ -57,8 +57,8 @@ class Regulator:
         self.witnessing.begin(vault, unsafe)
         self._registry = Registry(home, self.ledger, clock, logger)
         self.witnessing.follow(self._registry.current)
-        self.witness = WitnessDesk(home, self.ledger, self._registry.current, clock, logger)
-        resources.callback(self.witness.close)
+        self._witness = WitnessDesk(home, self.ledger, self._registry.current, clock, logger)
+        resources.callback(self._witness.close)
         self.denials = DenialLog(self.ledger, clock)
         resources.callback(self.denials.close)
         dialler = Dialler(home, self._registry.current)
@@ -108,6 +108,11 @@ class Regulator:
         return self._registry.current()
 
     @property
+    def witness(self) -> WitnessDesk:
+        """The regulator as a witness of others."""
+        return self._witness
+
+    @property
     def registry(self) -> Registry:
         """The directory and the certificate authority."""
         return self._registry
@@ -130,7 +135,7 @@ class Regulator:
         server.probe(self.directory)
         server.probe(self.ledger.try_writing)
         server.probe(self.witnessing.verify_serving)
-        server.metrics.registry.register(WitnessMeter(self.witnessing, self.witness))
+        server.metrics.registry.register(WitnessMeter(self.witnessing, self._witness))
         server.add(
             directory_pb2_grpc.add_DirectoryServiceServicer_to_server,
             DirectoryService(self._registry, name, edge),
@@ -148,7 +153,7 @@ class Regulator:
         )
         server.add(
             witness_pb2_grpc.add_WitnessServiceServicer_to_server,
-            WitnessService(self.witness, edge),
+            WitnessService(self._witness, edge),
             "unseen.v1.WitnessService",
         )
 
@@ -161,7 +166,7 @@ class Regulator:
         """Begin background work: denials of ended minutes, an expiring directory or certificate, decisions that
         providers have not got, and the showing of this ledger to its witnesses.
         """
-        self.witness.start()
+        self._witness.start()
         for task in self._background:
             task.start()
 

@@ -15,6 +15,7 @@ from parties.gate import IDLE_SECONDS, DeniedHook, Gate
 from parties.home import Home
 from parties.service.health import HealthService, Probe
 from parties.telemetry import Logger, Metrics, MetricsListener
+from parties.witness_desk import WitnessDesk
 from sandbox.ports import CurrentDirectory
 
 GRACE_SECONDS: Final = 10.0
@@ -26,6 +27,11 @@ class ServedParty(Protocol):
 
     def directory(self) -> Directory:
         """Return the newest verified party directory."""
+        ...
+
+    @property
+    def witness(self) -> WitnessDesk:
+        """This party as a witness of others."""
         ...
 
     def register(self, server: "PartyServer") -> None:

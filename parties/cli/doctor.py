@@ -53,7 +53,7 @@ def doctor(
 ) -> None:
     """Look a party over: files, keys, certificates, clock, disk, ledger, witnesses, data, others; say what mends it.
 
-    Works with and without its server, and changes nothing. Exit 0 if nothing fails (there may be warnings), 1 if so.
+    Works with and without its server, and signs nothing. Exit 0 if nothing fails (there may be warnings), 1 if so.
     """
     path = home_path(home)
     found = _look_over(path, passphrase_file, offline=offline)

@@ -237,6 +237,19 @@ def test_the_entries_decide_which_key_opens_a_ledger(path: Path, harm: str, fold
     open_with(path, 1, *folds).close()
 
 
+@pytest.mark.parametrize("folds", [[], [Versions()]])
+def test_the_new_key_opens_a_ledger_that_lost_the_record_of_it_before_anything_else_was_signed(
+    path: Path, folds: list[Fold]
+) -> None:
+    with open_with(path, 0) as ledger:
+        append_many(ledger, range(12))
+        ledger.rotate(KEYS[1], 7)
+    edit(path, "DELETE FROM keys")
+    with open_with(path, 1, *folds) as ledger:
+        append_many(ledger, range(12, 14))
+        assert signers(ledger.checkpoint()) == [1]
+
+
 def test_a_schedule_is_found_by_keys_and_by_entries_alike(path: Path) -> None:
     with open_with(path, 0) as ledger:
         append_many(ledger, range(12))

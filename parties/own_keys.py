@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from audit.checkpoint import Checkpoint, Note, sign_checkpoint
 from audit.clock import Clock
 from audit.directory import Directory, KeyRecord, KeyStatus, PartyRecord
 from audit.keys import KeyPurpose, SigningKey, VerifyingKey
@@ -26,7 +27,11 @@ from parties.key_files import discard, make_next_keys, next_keys, put_in_use, se
 from parties.registry import Registry
 from parties.rotation import RotationRequest, speaks_for
 from parties.telemetry import Logger
+from parties.witnessing import Witnessing
+from sandbox.vault import Vault
 
+PUSH_MS: Final = 10_000
+"""How long showing the changed ledger to its witnesses may hold up the end."""
 _NONCE_BYTES: Final = 16
 
 
@@ -87,6 +92,8 @@ def rotate_keys(home: Home, room: KeyRoom, purposes: Collection[KeyPurpose], clo
         PeerUnavailableError, DeniedError: the regulator cannot be reached, or refuses the caller.
         LedgerError: it could not be recorded. In all cases: run it again.
     """
+    if room.settled:
+        _sign_too(room.ledger, home.signing_key(KeyPurpose.LOG))
     finished = (*room.settled, *use_listed_keys(home, room))
     if finished:
         return finished
@@ -124,6 +131,7 @@ def _listed(record: PartyRecord, key: VerifyingKey) -> KeyRecord | None:
 def _hand_over(home: Home, room: KeyRoom, key: SigningKey, listed: KeyRecord) -> bool:
     """Let the ledger go over to its next key; False where that was revoked before it served."""
     if room.ledger.find(log_key_key(key.verifying_key)) is not None:
+        _sign_too(room.ledger, key)
         return True
     if listed.status is not KeyStatus.ACTIVE:
         return False
@@ -136,7 +144,19 @@ def _hand_over(home: Home, room: KeyRoom, key: SigningKey, listed: KeyRecord) ->
     old = _listed(directory.party(home.name), home.signing_key(KeyPurpose.LOG).verifying_key)
     vouch = old is not None and old.status is not KeyStatus.REVOKED
     room.ledger.rotate(key, directory.version, vouch=vouch)
+    _sign_too(room.ledger, key)
     return True
+
+
+def _sign_too(ledger: Ledger, key: SigningKey) -> None:
+    """Let the new key sign the checkpoint by which the old one handed over.
+
+    Witnesses soon believe the old key no longer. Without a line by the new one they would not cosign this checkpoint
+    again, and a ledger to which nothing is added would fall silent.
+    """
+    note = Note.decode(ledger.checkpoint())
+    line = Note.decode(sign_checkpoint(Checkpoint.from_body(note.text), key)).signatures[0]
+    ledger.add_cosignatures(Checkpoint.from_body(note.text).size, [line])
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,11 +212,17 @@ def _own_room(
 ) -> _OwnRoom:
     identity = LedgerIdentity(home.name, home.role, home.config.party.legal_entity, home.origin)
     key = home.signing_key(KeyPurpose.LOG)
-    ledger = resources.enter_context(Ledger.open(home.ledger_path, identity=identity, key=key, clock=clock))
+    vault = resources.enter_context(Vault.open(home.vault_path))
+    ledger = resources.enter_context(Ledger.open(home.ledger_path, identity=identity, key=key, clock=clock, hold=True))
+    witnessing = Witnessing(home, ledger, clock, logger)
+    resources.callback(witnessing.close)
+    witnessing.begin(vault)
     feed = DirectoryFeed(home, clock, record_directory(ledger, clock), logger)
     resources.callback(feed.close)
+    witnessing.follow(feed.held)
     dialler = Dialler(home, feed.held)
     resources.callback(dialler.close)
+    resources.callback(witnessing.push_quietly, PUSH_MS)  # the old key's word for the next one is to be seen at once
     return _OwnRoom(ledger, settled, feed, DirectoryClient(dialler, feed.held))
 
 

@@ -29,6 +29,8 @@ from audit.names import Role
 from audit.witness import Submission, Witness
 from audit.witness_store import WitnessStore
 from parties import directory_feed, key_files, rotation
+from parties.certificate_files import install_certificate
+from parties.certificate_renewal import ask_for_certificate
 from parties.client.directory import DirectoryClient
 from parties.directory_feed import DirectoryFeed
 from parties.errors import KeyChangeError
@@ -126,8 +128,12 @@ def test_who_has_both_is_the_party_until_the_regulator_is_told(watch: Served, sh
         registry.rotate(asked)
     answer = registry.rotate(asked, replace_revoked=True)
     logger = make_logger(shop.config.telemetry, "shop", StringIO())
-    with open_key_room(shop, CLOCK, logger, answer=answer) as room:
-        use_listed_keys(shop, room)
+    with open_key_room(shop, CLOCK, logger, answer=answer) as room, pytest.raises(KeyChangeError, match="in use"):
+        use_listed_keys(shop, room)  # all but the log key: with the stolen certificate the witness is not to be heard
+    certificate = registry.renew_certificate(ask_for_certificate(shop, CLOCK))
+    install_certificate(shop, certificate, watch.directory(), now_ms=CLOCK.now_ms())
+    with open_key_room(shop, CLOCK, logger) as room:
+        assert use_listed_keys(shop, room)
     record = watch.directory().party("shop")
     assert all(record.key(purpose) == shop.signing_key(purpose).verifying_key for purpose in KeyPurpose)
     statuses = {item.key: item.status for item in record.keys}

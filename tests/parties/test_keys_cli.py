@@ -66,7 +66,6 @@ def test_a_party_rotates_by_files(watch: Served, shop: Home, said) -> None:
     assert (shown["name"], shown["version"], len(shown["signed_by"])) == ("shop", 2, 2)
     signed = said("keys", "sign", "ask.json", "--home", "watch")  # through the running server
     assert (signed["answer"], signed["version"]) == ("shop.directory.dsse", 3)
-    watch.server.stop(0)  # the answer is enough
     accepted = said("keys", "accept", "shop.directory.dsse", "--home", "shop")
     assert sorted(accepted["keys"]) == sorted(vkeys(shop).values()) == sorted(shown["keys"].values())
     assert (
@@ -77,8 +76,19 @@ def test_a_party_rotates_by_files(watch: Served, shop: Home, said) -> None:
 
 def said_after_restart(said, watch: Served, *arguments: str) -> str:
     """The regulator's command while its server is stopped and its ledger free: the home itself is opened."""
+    watch.server.stop(0)
     watch.regulator.close()
     return str(said(*arguments, code=4)["message"])
+
+
+def test_without_the_network_the_log_key_waits_for_the_witnesses(watch: Served, shop: Home, said) -> None:
+    before = vkeys(shop)
+    said("keys", "rotate", "--out", "ask.json", "--home", "shop")
+    said("keys", "sign", "ask.json", "--home", "watch")
+    watch.server.stop(0)
+    error = said("keys", "accept", "shop.directory.dsse", "--home", "shop", code=4)
+    assert "run unseen keys rotate again when they can be reached" in error["message"]
+    assert [purpose for purpose, key in vkeys(shop).items() if key == before[purpose]] == ["log"]
 
 
 def test_a_revoked_party_comes_back_through_officials(watch: Served, shop: Home, said) -> None:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from audit.checkpoint import Note
 from audit.directory import Directory, KeyStatus
 from audit.entry import LogKeyChanged, decode_entry
 from audit.envelope import Envelope, PayloadType, seal
@@ -84,6 +85,12 @@ def assert_in_use(home: Home, directory: Directory) -> None:
     record = directory.party(home.name)
     assert {purpose: record.key(purpose) for purpose in KeyPurpose} == keys_of(home)
     assert not list(home.keys.glob("*.next.pem"))
+    reader = open_reader(home.ledger_path)
+    note = reader.latest_checkpoint()
+    reader.close()
+    # Also where nothing was added after the old key had handed over: a witness that trusts the new one alone takes it.
+    assert note is not None
+    Note.decode(note).verify(record.key(LOG))
     ledger_of(home).close()
     assert verify_database(home.ledger_path, directory=directory).verified
 

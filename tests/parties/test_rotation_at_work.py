@@ -1,0 +1,52 @@
+"""A federation at work before and after its parties have rotated their keys: nothing that was signed is lost."""
+
+import shutil
+from io import StringIO
+from pathlib import Path
+
+from audit.keys import KeyPurpose
+from audit.verify import verify_database
+from parties.client.merchant import Merchant
+from parties.home import Home
+from parties.own_keys import open_key_room, rotate_keys
+from parties.telemetry import make_logger
+
+from .federation import CLOCK, Federation, federation, serve
+from .test_federation import rows
+
+LOG, MESSAGE, WITNESS = KeyPurpose.LOG, KeyPurpose.MESSAGE, KeyPurpose.WITNESS
+
+
+def rotate(home: Home, *purposes: KeyPurpose) -> None:
+    with open_key_room(home, CLOCK, make_logger(home.config.telemetry, home.name, StringIO())) as room:
+        assert len(rotate_keys(home, room, frozenset(purposes), CLOCK)) == len(purposes)
+
+
+def ask(running: Federation, merchant: Merchant, contract: str) -> None:
+    result = merchant.aggregate(contract, statistics=["count"], by=["education"])
+    assert len(result.receipts) == len(running.providers)
+
+
+def test_work_goes_on_after_every_party_has_rotated_its_keys(tmp_path: Path) -> None:
+    with federation(tmp_path, {name: rows(name, 60, seed) for seed, name in enumerate(("east", "north"))}) as running:
+        contract = running.contract()
+        ask(running, running.merchant, contract)
+        running.merchant.close()
+        rotate(running.merchant_home, *KeyPurpose)
+        running.providers["east"].stop()
+        rotate(running.providers["east"].home, *KeyPurpose)
+        running.providers["east"] = serve(Home.open(running.providers["east"].home.path), running.clock)
+        running.regulator.stop()
+        rotate(running.regulator.home, LOG, WITNESS)
+        running.regulator = serve(Home.open(running.regulator.home.path))
+        running.restart("north")  # or it learns of east's keys within a minute
+        with Merchant.open(running.merchant_home.path, say=lambda text: None) as merchant:
+            ask(running, merchant, contract)  # under the contract that the earlier keys have signed
+            directory = merchant._rooms.feed.current()
+        running.providers["east"].party.witnessing.turn()
+        for home in running.homes().values():
+            copy = tmp_path / f"{home.name}.copy"
+            shutil.copytree(home.path, copy)
+            report = verify_database(copy / "ledger.db", directory=directory)
+            assert report.verified, (home.name, report)
+            assert report.revoked_signatures == 0

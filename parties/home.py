@@ -2,6 +2,7 @@
 
 party.toml               settings; the regulator is pinned here
 keys/            0700    log.pem, message.pem, witness.pem (Ed25519), tls.pem and, at the regulator, ca.pem; each 0600
+                         while one is changing, NAME.next.pem beside it; what was rotated out, PURPOSE.ID.retired.pem
 certificate.pem, ca.pem  this party's certificate and the certificate authorities it accepts
 directory.dsse           the regulator-signed party directory
 enrolment-request.json   what `unseen init` asked the regulator for

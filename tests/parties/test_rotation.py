@@ -256,6 +256,7 @@ def test_after_its_log_key_was_revoked_a_ledger_goes_over_without_its_vouching(w
     assert directory.party("shop").key(LOG) == keys_of(shop)[LOG] != old
     (change,) = changes(shop)
     assert change.old == old.vkey()
+    assert_in_use(shop, directory)  # and the ledger verifies
 
 
 def test_a_party_without_a_message_key_comes_back_through_officials(watch: Served, shop: Home) -> None:

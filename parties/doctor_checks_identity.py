@@ -109,7 +109,9 @@ def _standing(examined: Examination, purpose: KeyPurpose, status: KeyStatus | No
         yield failure(CheckName.KEYS, Trouble.KEY_UNLISTED, detail, mend)
     elif status is KeyStatus.RETIRED:
         detail = f"{where} was rotated out: a newer key is active"
-        mend = "put the newer key in place; an older backup may have been restored"
+        mend = "put the newer key in place: an older backup may have been restored"
+        if examined.home.next_key_path(purpose).exists():
+            detail, mend = f"{where} was rotated out, and its successor is not in use yet", rotate
         yield failure(CheckName.KEYS, Trouble.KEY_RETIRED, detail, mend)
     elif status is KeyStatus.REVOKED:
         detail = f"{where} was revoked by the regulator: what it signs is refused everywhere"

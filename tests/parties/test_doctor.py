@@ -185,6 +185,8 @@ def test_a_key_that_is_active_no_more_is_told(party, status, trouble):
     found = offline(home)
     assert found.failures == {trouble}
     assert "witness.pem" in found[trouble].detail
+    home.next_key_path(KeyPurpose.WITNESS).touch(mode=0o600)
+    assert "unseen keys rotate" in offline(home)[trouble].mend
 
 
 def test_a_key_that_nobody_listed_is_told(party):

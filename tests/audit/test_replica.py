@@ -7,6 +7,7 @@ import multiprocessing.connection
 import os
 import signal
 import stat
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,7 @@ from audit.entry_keys import EntryKeys
 from audit.errors import (
     Damage,
     LedgerDamagedError,
+    LedgerUnavailableError,
     LimitExceededError,
     MalformedError,
     OutOfStepError,
@@ -30,6 +32,7 @@ from audit.names import KeyPurpose
 from audit.replica import MAX_EXTENSION_BYTES, MAX_EXTENSION_ENTRIES, Replica
 from audit.tree import EMPTY_ROOT, leaf_hash, root_of
 from audit.verify import verify_database
+from tests.audit import samples
 from tests.audit.ledgers import LOG_KEY, ORIGIN, append_many, edit, make, open_ledger
 from tests.audit.samples import ack, outcome, signing_key
 from tests.audit.witnessed import WITNESS
@@ -213,6 +216,53 @@ def test_a_key_that_the_log_used_twice_stays_with_the_first(copy: Replica, tmp_p
         send(ledger, copy, 3, 4)
     (key, *_) = EntryKeys().keys_of(twice)
     assert copy.find(key) == 1
+
+
+def test_contract_entries_are_counted_over_a_reopening_and_a_failure(copy: Replica, tmp_path: Path) -> None:
+    """Their keys carry a number in order; what was rolled back does not count."""
+    path = tmp_path / "replicas" / "east" / "ledger.db"
+    (tmp_path / "east").mkdir()
+    with open_ledger(tmp_path / "east" / "ledger.db") as ledger:
+        transition = samples.entries()["entry_contract"]
+        keys = EntryKeys()
+        for _ in range(6):
+            ledger.append(Draft(transition, keys=keys.keys_of(transition)))
+        send(ledger, copy, 0, 3)
+        edit(path, "CREATE TRIGGER full BEFORE INSERT ON checkpoints BEGIN SELECT RAISE(ABORT, 'full'); END")
+        with pytest.raises(LedgerUnavailableError, match="full"):
+            send(ledger, copy, 3, 5, under=5)
+        assert copy.size == 3
+        assert list(copy.read(0, 9)) == list(ledger.read(0, 3))
+        edit(path, "DROP TRIGGER full")
+        send(ledger, copy, 3, 5, under=5)
+        copy.close()
+        with Replica.open(path) as again:
+            send(ledger, again, 5, 7)
+            counted = EntryKeys()
+            for index in range(1, 7):
+                (key,) = counted.keys_of(transition)
+                assert again.find(key) == ledger.find(key) == index
+
+
+def test_of_two_threads_that_send_the_same_entries_one_adds_them(east: LedgerReader, copy: Replica) -> None:
+    told: list[int] = []
+    note, good = cosigned(east), list(east.read(0, 600))
+    together = threading.Barrier(4)
+
+    def push() -> None:
+        together.wait()
+        try:
+            told.append(copy.extend(good, (), note, start=0))
+        except OutOfStepError as error:
+            told.append(-error.size)
+
+    threads = [threading.Thread(target=push) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(told) == [-600, -600, -600, 600]
+    assert same(east, copy)
 
 
 def test_a_log_that_changed_its_key_is_copied_on(copy: Replica, tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ import threading
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from audit.checkpoint import Checkpoint, Note, NoteSignature, sign_checkpoint
 from audit.cosignature import verify_cosignatures
@@ -357,3 +359,23 @@ def test_the_refusal_says_what_is_wrong(tmp_path: Path) -> None:
         east.take(EAST, 0, 10)
         with pytest.raises(WitnessRefusedError, match="10 entries, not 3"):
             east.witness.add_checkpoint(EAST.submission(3, 20))
+
+
+NOTE = EAST.note(20)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.one_of(st.binary(max_size=100), st.tuples(st.integers(0, len(NOTE)), st.binary(max_size=3))),
+    st.sampled_from([0, 10, 20, 2**63 - 1]),
+)
+def test_any_bytes_for_a_note_are_refused_with_a_status(
+    tmp_path: Path, data: bytes | tuple[int, bytes], old: int
+) -> None:
+    note = data if isinstance(data, bytes) else NOTE[: data[0]] + data[1] + NOTE[data[0] + 1 :]
+    if note == NOTE:
+        return
+    with watching(tmp_path / "witness.db") as east:
+        if east.witness.witnessed(ORIGIN) is None:
+            east.take(EAST, 0, 10)
+        assert refusal(east.witness, Submission(old, EAST.proof(10, 20), note)) is not None

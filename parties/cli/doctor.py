@@ -18,7 +18,7 @@ from audit.clock import SystemClock
 from audit.directory import Directory
 from audit.errors import AuditError
 from parties.cli.chinese_doctor import CHECKS, SEVERITIES, TROUBLES
-from parties.cli.exit_codes import ERROR
+from parties.cli.exit_codes import ERROR, describe
 from parties.cli.output import (
     HomeOption,
     JsonOption,
@@ -99,11 +99,11 @@ def _directory(home: Home) -> Directory | None:
 def _network(home: Home, directory: Directory | None, *, offline: bool) -> Iterator[PartyNetwork | None]:
     """The network, where anybody can be asked at all; the checks of keys and certificate say why not."""
     network = None
-    if directory is not None and not offline and not keys_locked(home):
-        try:
+    try:
+        if directory is not None and not offline and not keys_locked(home):
             network = PartyNetwork(home, directory)
-        except (PartyError, AuditError, SandboxError) as error:
-            talk(say(f"Nobody can be asked: {error}", f"无法询问其他参与方：{error}"))
+    except (PartyError, AuditError, SandboxError, OSError) as error:
+        talk(say(f"Nobody can be asked: {describe(error)}", f"无法询问其他参与方：{describe(error)}"))
     try:
         yield network
     finally:

@@ -96,7 +96,7 @@ def test_every_backup_of_a_working_party_is_a_prefix_with_all_that_it_mentions(t
             with Vault.open(restored / "vault.db") as vault:
                 for receipt in receipts(restored / "ledger.db"):
                     assert vault.get(VaultKind.RECEIPT, receipt) is not None
-            sizes.add(spot_check(restored / "ledger.db").size)
+            sizes.add((party, spot_check(restored / "ledger.db").size))
     assert len(sizes) == 3
     assert all(count == len(BUREAUS) for count in answered), "no call was lost for a backup's sake"
 

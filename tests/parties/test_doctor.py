@@ -425,6 +425,16 @@ def test_settings_that_cannot_be_read_are_a_finding(party, capsys):
     assert "party.toml:" in finding["detail"]
 
 
+def test_a_home_whose_certificate_is_gone_is_looked_over_all_the_same(party, capsys):
+    home = party("east")
+    home.certificate_path.unlink()
+    assert run(["doctor", "--home", str(home.path)]) == 1
+    out, err = capsys.readouterr()
+    assert "certificate.pem is missing" in out
+    assert "fit their declarations" in out or "declared_rows" in out
+    assert "Nobody can be asked" in err
+
+
 def test_a_folder_that_is_no_home_is_wrong_usage(tmp_path):
     assert run(["doctor", "--home", str(tmp_path)]) == 2
 

@@ -1,20 +1,17 @@
 """The offline verifier: each kind of damage, found where it begins."""
 
-import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from audit.chain import Chain
 from audit.checkpoint import verify_checkpoint
 from audit.entry import encode_entry
 from audit.errors import Damage, VerificationImpossibleError
-from audit.ledger import LedgerConfig, open_reader
-from audit.tiles import TileEdge
-from audit.tree import leaf_hash
+from audit.ledger import LedgerConfig
 from audit.verify import verify_database
+from tests.audit.forging import all_entries, rederive
 from tests.audit.ledgers import (
     LOG_KEY,
     ORIGIN,
@@ -47,30 +44,6 @@ def path(tmp_path: Path) -> Path:
 
 def shifted(statements: tuple[str, ...], at: int) -> list[str]:
     return [statement.format(at=at) for statement in statements]
-
-
-def rederive(path: Path, *, entries: list[bytes]) -> None:
-    """A forger without the key: other entries, with tiles, chain and size made to fit; the checkpoints stay."""
-    chain, edge = Chain(), TileEdge()
-    for data in entries:
-        chain.append(leaf_hash(data))
-        edge.append(leaf_hash(data))
-    connection = sqlite3.connect(path)
-    with connection:
-        connection.execute("DELETE FROM entries")
-        connection.execute("DELETE FROM tiles")
-        connection.executemany("INSERT INTO entries VALUES (?, ?)", enumerate(entries))
-        connection.executemany("INSERT OR REPLACE INTO tiles VALUES (?, ?, ?)", edge.take_changed())
-        connection.execute("UPDATE meta SET value = ? WHERE name = 'size'", (str(len(entries)),))
-        connection.execute("UPDATE meta SET value = ? WHERE name = 'chain'", (chain.head.hex(),))
-    connection.close()
-
-
-def all_entries(path: Path) -> list[bytes]:
-    reader = open_reader(path)
-    entries = list(reader.read(0, reader.size))
-    reader.close()
-    return entries
 
 
 # --- what is right ------------------------------------------------------------------------------------------

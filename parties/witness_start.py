@@ -32,7 +32,7 @@ def hear_all(contacts: Iterable[WitnessContact], timeout_ms: int, logger: Logger
             heard = contact.hear(timeout_ms)
         except (AuditError, SandboxError, PartyError) as error:
             if contact.failed(error):
-                logger.warning("a witness was not heard", witness=contact.name, error=str(error))
+                logger.info("a witness was not heard", witness=contact.name, error=str(error))
             return None
         contact.answered()
         return heard
@@ -72,7 +72,7 @@ def verify_known(
     try:
         policy.verify_quorum(contact.key for contact in heard)
     except QuorumMissingError as error:
-        raise WitnessesUnheardError(f"{error}; it was asked and did not answer: is it running?") from error
+        raise WitnessesUnheardError(str(error)) from error
 
 
 def verify_not_forked(log: OwnLog, contact: WitnessContact, heard: Heard) -> None:

@@ -203,14 +203,17 @@ class Witnessing:
             try:
                 if restored or not self._needs_nobody:
                     self._verify_known(restored=restored)
-                self._release()
+                    self._logger.info("the witnesses know this ledger", size=self._ledger.size)
+                self._ledger.release()
+                self._home.restored_path.unlink(missing_ok=True)
             except LogForkedError as error:
                 self._fork(error)
                 return
             except (AuditError, SandboxError, PartyError) as error:
-                if str(error) != self._why:
-                    self._logger.warning("the ledger is held: nothing is signed, no call taken", error=str(error))
-                self._why = str(error)
+                why = "; ".join((str(error), *self._failures()))
+                if why != self._why:
+                    self._logger.warning("the ledger is held: nothing is signed, no call taken", error=why)
+                self._why = why
                 return
             if not self._needs_nobody:
                 self.push_quietly(self._settings.ask_timeout_ms)
@@ -222,11 +225,6 @@ class Witnessing:
         if self._policy is None:
             raise WitnessesUnheardError(self._why)
         verify_known(self._ledger, self._log, heard, self._policy, self._client)
-
-    def _release(self) -> None:
-        self._ledger.release()
-        self._home.restored_path.unlink(missing_ok=True)
-        self._logger.info("the witnesses know this ledger", size=self._ledger.size)
 
     def _override(self, reason: str, vault: Vault) -> None:
         openings = {"reason": Opening(SystemEntropy().token(SALT_BYTES), reason.encode())}
@@ -244,8 +242,9 @@ class Witnessing:
         )
         self._ledger.release()
         self._home.restored_path.unlink(missing_ok=True)
-        self._overridden = True
+        self._overridden, self._forked = True, ""
         self._logger.error("going on without witnesses, by the operator's decision", reason=reason, size=size)
+        self.push_quietly(self._settings.ask_timeout_ms)  # a fork is shown to the witnesses, for all to see
 
     def _fork(self, error: LogForkedError) -> None:
         self._forked = self._why = str(error)
@@ -333,9 +332,11 @@ class Witnessing:
     def _count(self) -> None:
         if self._policy is not None:
             self._quorum = quorum_moment(self._policy, tuple(self._contacts.values()))
-        failing = [f"{each.name}: {each.error}" for each in self._contacts.values() if each.error]
         if not self._forked and not self._ledger.held:
-            self._why = "; ".join(failing) or "they answer"
+            self._why = "; ".join(self._failures()) or "they answer"
+
+    def _failures(self) -> list[str]:
+        return [each.error for each in self._contacts.values() if each.error]
 
     # -- telling ------------------------------------------------------------------------------------------------------
 

@@ -139,6 +139,11 @@ class Merchant:
             self._key = load_paillier_key(self._home, self._say)
         return self._key
 
+    @property
+    def witnessing(self) -> Witnessing:
+        """This merchant's witnesses."""
+        return self._rooms.witnessing
+
     def descriptions(self) -> tuple[DatasetDescription, ...]:
         """Return the verified description of every data set of every provider that can be reached."""
         found: list[DatasetDescription] = []

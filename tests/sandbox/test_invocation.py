@@ -269,3 +269,40 @@ def test_closing_writes_the_denials_that_are_still_collapsed(federate: MakeFeder
 @pytest.mark.parametrize(("text", "reason"), [("EXPIRED", AbortReason.EXPIRED), ("rm -rf", AbortReason.OTHER)])
 def test_no_free_text_of_a_peer_becomes_a_reason(text: str, reason: AbortReason) -> None:
     assert AbortReason.read(text) is reason
+
+
+class Silent:
+    """Witnesses that fall silent when told to."""
+
+    def __init__(self) -> None:
+        self.silent = False
+
+    def verify_heard(self) -> None:
+        if self.silent:
+            raise DeniedError(DenialReason.WITNESSES_UNHEARD, "witness", "for a test")
+
+
+def test_while_its_witnesses_are_unheard_nothing_is_taken(federate: MakeFederation) -> None:
+    federation = federate()
+    provider, item, watch = federation.computing, authorised(federation), Silent()
+    invocation = Invocation(provider.context, provider.ledger, provider.admission, watch)
+    watch.silent = True
+    with pytest.raises(DeniedError) as caught:
+        invocation.enter(item)
+    assert caught.value.reason is DenialReason.WITNESSES_UNHEARD
+    assert only(Intent, provider.entries()) == []
+    watch.silent = False
+    invocation.enter(item)
+    assert len(only(Intent, provider.entries())) == 1
+
+
+def test_witnesses_that_fall_silent_during_a_call_keep_its_receipt_from_being_signed(federate: MakeFederation) -> None:
+    federation = federate()
+    provider, item, watch = federation.computing, authorised(federation), Silent()
+    invocation = Invocation(provider.context, provider.ledger, provider.admission, watch)
+    grant = invocation.enter(item)
+    watch.silent = True
+    with pytest.raises(DeniedError):
+        invocation.complete(grant, RELEASE, lambda receipt: pytest.fail("a receipt was signed"))
+    assert only(Outcome, provider.entries()) == []
+    assert list(provider.vault.items(VaultKind.RECEIPT, "")) == []

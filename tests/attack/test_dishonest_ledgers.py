@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from audit.contract_terms import ContractTerms
 from audit.directory import Role
 from audit.entry import Ack, Entry, Outcome, Side
 from audit.envelope import PayloadType, seal
@@ -16,8 +17,11 @@ from audit.ledger import Draft, Ledger, LedgerIdentity
 from audit.receipt import issue
 from audit.statement import statement
 from audit.verify import verify_database
+from sandbox.contract_record import decode_record
+from sandbox.vault import VaultKind
 from tests.audit.ledgers import IDENTITY, LOG_KEY, QUIET, SteppingClock, calls, finding, in_force, open_ledger
 from tests.audit.samples import TARIFF, ack, digest, directory, intent, outcome, receipt_payload, signing_key
+from tests.sandbox.conftest import MakeFederation
 
 
 def written(path: Path, entries: Sequence[Entry], identity: LedgerIdentity = IDENTITY) -> Path:
@@ -79,3 +83,17 @@ def test_an_honest_ledger_passes_all_of_this(tmp_path: Path) -> None:
     assert verify_database(path, directory=directory()).verified
     with open_ledger(path) as ledger:
         assert ledger.size == 10
+
+
+def test_ledgers_of_an_honest_federation_pass_with_their_contracts_terms(federate: MakeFederation) -> None:
+    federation = federate(3)
+    federation.run()
+    terms = [
+        ContractTerms.of(decode_record(value).envelope)
+        for key, value in federation.providers["east"].vault.items(VaultKind.CONTRACT)
+        if key == federation.contract_id
+    ]
+    homes = [*(provider.home for provider in federation.providers.values()), federation.merchant.home]
+    for home in homes:
+        report = verify_database(home / "ledger.sqlite", directory=federation.directory, contracts=terms)
+        assert (finding(report), report.contracts_unchecked) == ((None, None), 0)

@@ -7,20 +7,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from audit.checkpoint import Checkpoint, sign_checkpoint
 from audit.directory import KeyPurpose, KeyRecord, KeyStatus
 from audit.entry import Ack
-from audit.errors import AuditError
+from audit.errors import AuditError, Damage, VerificationImpossibleError
 from audit.names import Role
 from audit.verify import verify_database
 from sandbox.contract_actions import ActionStatement, StatusStatement, verify_action, verify_status
 from sandbox.contract_states import ContractAction, ContractState
 from sandbox.errors import DenialReason, DeniedError, PeerMisbehavedError
+from tests.audit.cosigned import CosignedLedger, listing, record
+from tests.audit.forging import rewrite
+from tests.audit.ledgers import append_many, finding
+from tests.audit.samples import AT_MS as SAMPLE_MS
+from tests.audit.samples import signing_key as audit_key
 from tests.sandbox.conftest import MakeFederation
 from tests.sandbox.federation import Federation, only
 from tests.sandbox.survey import AT_MS, MERCHANT, REGULATOR, signing_key
+
+REVOKED_MS = SAMPLE_MS + 3_600_000
 
 
 def revoke(federation: Federation, party: str) -> None:
@@ -99,5 +108,58 @@ def test_what_was_signed_before_the_revocation_is_counted_and_not_hidden(federat
     revoke(federation, "north")
     report = verify_database(federation.providers["north"].home / "ledger.sqlite", directory=federation.directory)
     assert (report.verified, report.revoked_signatures) == (True, 1)
+    assert report.uncounted_entries == 1, "no witness had seen it: see test_backdating"
     with pytest.raises(AuditError):
         federation.directory.party("north").key(KeyPurpose.MESSAGE)
+
+
+# A stolen log key signs whole histories. `east` of the sample federation, its ledger and its witness.
+
+EAST_LOG = audit_key("east", KeyPurpose.LOG)
+THIEF = audit_key("east", KeyPurpose.LOG, 5)
+STOLEN = ("east", record("east", KeyPurpose.LOG, KeyStatus.REVOKED, until_ms=REVOKED_MS))
+
+
+def honest(path: Path) -> None:
+    with CosignedLedger(path) as east:
+        append_many(east.ledger, range(5))
+        east.seen(REVOKED_MS // 1000 - 60)
+
+
+def test_a_history_written_anew_under_a_stolen_log_key_is_worth_nothing_once_it_is_revoked(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    honest(path)
+    assert verify_database(path, directory=listing(STOLEN)).verified, "what a witness had seen before stays good"
+    rewrite(path, lambda entries: entries.__delitem__(3), EAST_LOG)
+    assert verify_database(path, directory=listing()).verified
+    assert finding(verify_database(path, directory=listing(STOLEN))) == (Damage.BAD_SIGNATURE, 0)
+
+
+def test_entries_added_under_a_stolen_log_key_are_worth_nothing_once_it_is_revoked(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    honest(path)
+    with CosignedLedger(path) as thief:
+        append_many(thief.ledger, range(5, 7))
+        thief.ledger.checkpoint()
+    assert verify_database(path, directory=listing()).verified
+    assert finding(verify_database(path, directory=listing(STOLEN))) == (Damage.BAD_SIGNATURE, 6)
+
+
+def test_a_stolen_log_key_cannot_hand_the_log_over_to_the_thief(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    honest(path)
+    with CosignedLedger(path) as thief:
+        thief.ledger.rotate(THIEF, 9)
+        append_many(thief.ledger, range(5, 7))
+    assert verify_database(path).verified, "the ledger's own entries vouch for the thief's key"
+    assert finding(verify_database(path, directory=listing())) == (Damage.BAD_SIGNATURE, 6)
+
+
+def test_a_stolen_log_keys_checkpoints_accuse_nobody(tmp_path: Path) -> None:
+    """The attack: the thief signs another history and shows it as an outside checkpoint, so that `east` has forked."""
+    path = tmp_path / "ledger.db"
+    honest(path)
+    other = sign_checkpoint(Checkpoint(EAST_LOG.name, 4, bytes(32)), EAST_LOG)
+    assert verify_database(path, directory=listing(), anchors=[other]).damage is Damage.REWRITTEN
+    with pytest.raises(VerificationImpossibleError, match="revoked"):
+        verify_database(path, directory=listing(STOLEN), anchors=[other])

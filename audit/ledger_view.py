@@ -93,6 +93,8 @@ class LedgerView:
         repeats: further entries of a receipt already seen.
         acknowledgements: receipt identifier -> index of its ACK entry.
         aborted: calls with an ABORTED entry.
+        as_of_ms: the ledger is as it was then, in milliseconds since the Unix epoch: a copy may be older than another
+            party's receipts. None: it is as of now.
     """
 
     party: str
@@ -100,6 +102,11 @@ class LedgerView:
     repeats: list[SeenReceipt] = field(default_factory=list)
     acknowledgements: dict[str, int] = field(default_factory=dict)
     aborted: set[str] = field(default_factory=set)
+    as_of_ms: int | None = None
+
+    def is_older_than(self, seen: SeenReceipt) -> bool:
+        """Whether the receipt was issued after the state in which this ledger is seen, so that it cannot hold it."""
+        return self.as_of_ms is not None and seen.clock_ms > self.as_of_ms
 
     def standing(self, seen: SeenReceipt) -> Standing:
         """How this ledger holds the receipt."""
@@ -108,18 +115,19 @@ class LedgerView:
         return Standing.ACKNOWLEDGED if seen.receipt_id in self.acknowledgements else Standing.OPEN
 
 
-def read_view(party: str, entries: Iterable[bytes]) -> LedgerView:
+def read_view(party: str, entries: Iterable[bytes], as_of_ms: int | None = None) -> LedgerView:
     """Reads a ledger's entries, in order from the first.
 
     Args:
         party: the ledger's owner.
         entries: the stored bytes.
+        as_of_ms: as `LedgerView`.
 
     Raises:
         VerificationFailedError: an entry about a call cannot be read, or holds other parties' receipt; verify the
             ledger.
     """
-    view = LedgerView(party)
+    view = LedgerView(party, as_of_ms=as_of_ms)
     for index, data in enumerate(entries):
         try:
             if _OUTCOME_MARK in data:

@@ -47,7 +47,8 @@ class PairResult:
     Attributes:
         at_provider, at_merchant: what each ledger holds.
         findings: every discrepancy, by call.
-        unsettled: receipts that are not acknowledged in one of the ledgers, so not charged there yet; no discrepancy.
+        unsettled: receipts that are not acknowledged in one of the ledgers, so not charged there yet, or newer than the
+            copy of the other ledger; no discrepancy.
         comparisons: of subtrees, as a measure of the work.
     """
 
@@ -226,6 +227,8 @@ class _PairComparison:
             first = next((each for each in matched[side][seen.call] if each.receipt_id in self._books[1 - side]), None)
             if first is not None:
                 self._add_duplicate(side, first, seen)
+            elif self._views[1 - side].is_older_than(seen):
+                self._unsettled.append(seen.receipt_id)
             elif side == 1 or self._views[0].standing(seen) is Standing.ACKNOWLEDGED:
                 lacking = self._pair[1 - side]
                 self._add(DiscrepancyKind.MISSING, lacking, *((seen, None) if side == 0 else (None, seen)))

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 from audit.__main__ import home_directory, load_directory
 from audit.directory import Directory
 from audit.discrepancy import Finding, LedgerHead, Sighting, read_discrepancy
+from audit.entry import decode_entry
 from audit.envelope import Envelope
 from audit.errors import AuditError
 from audit.ledger import LedgerReader, open_reader
@@ -25,6 +26,7 @@ from audit.names import Role
 from audit.reconcile import Reconciliation, judge_by, reconcile, unchecked
 from audit.tariff import format_micro
 from audit.verify import LEDGER_FILE
+from audit.witness_store import WitnessStore
 from parties.cli.chinese import word
 from parties.cli.exit_codes import VERIFICATION_FAILED
 from parties.cli.output import HomeOption, JsonOption, PassphraseOption, emit_json, emit_table, open_home, say, talk
@@ -57,6 +59,18 @@ class OpenLedger:
         except BaseException:
             reader.close()
             raise
+
+    def as_of_ms(self, records: WitnessStore) -> int | None:
+        """When a regulator's copy is from, None if it is empty: its newest entry's time, or the later one at which its
+        party had nothing more to show.
+
+        Copies grow second by second; what was issued after one was made is not missing in it.
+        """
+        newest = [decode_entry(data).at_ms for data in self.reader.read(self.size - 1, self.size)]
+        shown = records.latest(self.origin)
+        if shown is not None and shown.size == self.size:
+            newest.append(shown.cosigned_s * 1000)
+        return max(newest, default=None)
 
     def head(self) -> LedgerHead:
         """Return the state in which it is compared; raise `MalformedError` where its tiles are damaged."""
@@ -104,7 +118,8 @@ def reconcile_command(
             return next(by_party[party].reader.read(index, index + 1))
 
         with uncollected():
-            result = reconcile(_views(ledgers), unchecked if known is None else judge_by(known, entry))
+            times = {} if paths else _as_of(open_home(home), ledgers)
+            result = reconcile(_views(ledgers, times), unchecked if known is None else judge_by(known, entry))
         heads = {} if own is None else {ledger.party: ledger.head() for ledger in ledgers}
     recorded = None if own is None else record_findings(own, result.findings, heads)
     _show(result, recorded, json=json)
@@ -148,7 +163,16 @@ def _replicas(home: Home) -> list[Path]:
     return found
 
 
-def _views(ledgers: Sequence[OpenLedger]) -> list[LedgerView]:
+def _as_of(home: Home, ledgers: Sequence[OpenLedger]) -> Mapping[str, int | None]:
+    """When each of the regulator's copies is from, by party."""
+    records = WitnessStore.open(home.witness_path)
+    try:
+        return {ledger.party: ledger.as_of_ms(records) for ledger in ledgers}
+    finally:
+        records.close()
+
+
+def _views(ledgers: Sequence[OpenLedger], times: Mapping[str, int | None]) -> list[LedgerView]:
     """Read every ledger, telling how far that is where somebody watches."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
@@ -156,7 +180,7 @@ def _views(ledgers: Sequence[OpenLedger]) -> list[LedgerView]:
         reading = say("Reading {party}", "读取 {party}")
         tasks = [bars.add_task(reading.format(party=ledger.party), total=ledger.size) for ledger in ledgers]
         return [
-            read_view(ledger.party, _told(ledger.reader.read(0, ledger.size), bars, task))
+            read_view(ledger.party, _told(ledger.reader.read(0, ledger.size), bars, task), times.get(ledger.party))
             for ledger, task in zip(ledgers, tasks, strict=True)
         ]
 
@@ -179,8 +203,9 @@ def _show(result: Reconciliation, recorded: int | None, *, json: bool) -> None:
     if unsettled:
         talk(
             say(
-                f"{unsettled} receipts are not acknowledged in both ledgers yet; that is no discrepancy",
-                f"{unsettled} 张回执尚未在双方账本中确认，不算差异",
+                f"{unsettled} receipts are not acknowledged in both ledgers yet, or newer than a copy; that is no"
+                " discrepancy",
+                f"{unsettled} 张回执尚未在双方账本中确认，或比其中一份副本更新，不算差异",
             )
         )
     if recorded is not None:

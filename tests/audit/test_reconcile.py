@@ -287,3 +287,20 @@ def test_signatures_are_checked_where_something_differs() -> None:
     judged.clear()
     reconcile(views([*EAST.call(1)], [*SHOP.call(1)]), judge_by(known, entry))
     assert judged == []
+
+
+def test_what_is_newer_than_a_copy_is_not_missing_in_it() -> None:
+    """Copies grow second by second: one that is older than a receipt says nothing about it. A later one that lacks it
+    does, and so does one that has entries after it.
+    """
+    clock_ms = payload(7).provider_clock_ms
+    merchant = read_view("shop", SHOP.call(7))
+    receipts = tuple(merchant.receipts["east", "shop"])
+    older, newer = (read_view("east", (), as_of_ms=clock_ms + ms) for ms in (-1, 0))
+    (pair,) = reconcile([older, merchant]).pairs
+    assert (pair.findings, pair.unsettled) == ((), receipts)
+    (finding,) = reconcile([newer, merchant]).findings
+    assert (finding.kind, finding.ledger) == (MISSING, "east")
+    provider = read_view("east", EAST.call(7))
+    (pair,) = reconcile([provider, read_view("shop", (), as_of_ms=clock_ms - 1)]).pairs
+    assert (pair.findings, pair.unsettled) == ((), receipts)

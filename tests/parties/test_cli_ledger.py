@@ -18,6 +18,8 @@ from audit.ledger import Draft, Ledger, LedgerIdentity, open_reader
 from audit.names import Role
 from audit.receipt import countersign, issue
 from audit.replica import Replica
+from audit.witness import WitnessedLog
+from audit.witness_store import WitnessStore
 from parties.channel import Dialler
 from parties.cli.app import run
 from parties.client.findings import record_discrepancy
@@ -298,6 +300,19 @@ def test_only_the_party_itself_and_only_what_it_has_signed_is_recorded(running: 
     assert [record(trade.watch, good) for _ in range(2)] == [True, False]
 
 
+def cosigned_later(trade: Trade) -> None:
+    """The provider shows the regulator the same ledger an hour later, as one does that has nothing new."""
+    reader = open_reader(trade.east.ledger_path)
+    size, note = reader.size, reader.latest_checkpoint()
+    assert note is not None
+    log = WitnessedLog(trade.east.origin, size, reader.root(size), note, AT_MS // 1000 + 3600)
+    reader.close()
+    records = WitnessStore.open(trade.watch.witness_path)
+    with records.transaction():
+        records.put(log)
+    records.close()
+
+
 def test_the_regulator_reconciles_every_ledger_that_it_keeps(trade: Trade, unseen: Unseen) -> None:
     code, _, err = unseen("reconcile", "--home", trade.watch.path)
     assert (code, "no entries yet" in err) == (3, True)
@@ -313,9 +328,13 @@ def test_the_regulator_reconciles_every_ledger_that_it_keeps(trade: Trade, unsee
         reader.close()
     Replica.open(trade.watch.replicas / "north" / "ledger.db").close()  # has sent nothing yet
     try:
+        early, told, _ = unseen("reconcile", "--home", trade.watch.path, "--json")
+        cosigned_later(trade)
         code, out, _ = unseen("reconcile", "--home", trade.watch.path, "--json")
     finally:
         shutil.rmtree(trade.watch.replicas)
+    # The provider's copy is older than the last receipt, which may still come; an hour later it has not.
+    assert (early, [pair["unsettled"] for pair in json.loads(told)["pairs"]]) == (0, [[trade.receipts[2]]])
     ((found,),) = [pair["discrepancies"] for pair in json.loads(out)["pairs"]]
     assert (code, found["kind"], found["ledger"], found["at_merchant"]["signatures"]) == (
         5,

@@ -17,14 +17,14 @@ from typing import Any, Final
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
-from unseen.v1 import catalogue_pb2, compute_pb2, contract_pb2, directory_pb2, ledger_pb2
+from unseen.v1 import catalogue_pb2, compute_pb2, contract_pb2, directory_pb2, ledger_pb2, witness_pb2
 
 from audit.envelope import Envelope
 from audit.receipt import read_receipt
 from protocols.paillier_key import PrivateKey
 from tests.transcript.recorder import Received, Transcript, What
 
-SERVICES: Final = (catalogue_pb2, compute_pb2, contract_pb2, directory_pb2, ledger_pb2)
+SERVICES: Final = (catalogue_pb2, compute_pb2, contract_pb2, directory_pb2, ledger_pb2, witness_pb2)
 DETAILS: Final = (error_details_pb2,)
 """Imported so that their messages are in the descriptor pool."""
 
@@ -43,8 +43,9 @@ RANDOM: Final = (
     r"payload\.(response|released_statistic|dataset_content|withheld)",
     r"receipt_id",
     r"(recorded|pending)\[\]",
-    r"hashes\[\]",
+    r"(hashes|proof)\[\]",
     r"note\.(root|signature)",
+    r"cosignatures\.signature",
     r"metadata\.call",
     # Signatures.
     r"(signatures\[\]|signature)\.sig",
@@ -177,6 +178,8 @@ def shape(record: Received) -> Shape:
 
 def _metric(line: str) -> tuple[str, Leaf]:
     name, _, value = line.rpartition(" ")
+    if name == "unseen_witness_silence_seconds":
+        return f"metric.{name}", 0  # how long ago the party was opened, of any number of digits
     created = "_created" in name and not name.startswith("#")  # a time in seconds, of any number of decimals
     return f"metric.{name}", int(float(value)) if created else value
 
@@ -225,6 +228,8 @@ def _leaf(value: Any, path: str) -> Iterator[tuple[str, Leaf]]:
         yield from _json(json.loads(value), path)
     elif path.endswith(".note"):
         yield from _note(value.decode(), path)
+    elif path.endswith(".cosignatures"):
+        yield from _signatures(value.decode(), path)
     else:
         yield path, value
 
@@ -250,6 +255,10 @@ def _note(text: str, path: str) -> Iterator[tuple[str, Leaf]]:
     yield f"{path}.size", size
     yield f"{path}.root", root
     yield f"{path}.extensions", "\n".join(rest)
+    yield from _signatures(signatures, path)
+
+
+def _signatures(signatures: str, path: str) -> Iterator[tuple[str, Leaf]]:
     for index, line in enumerate(signatures.splitlines()):
         dash, name, signature = line.split(" ")
         yield f"{path}.signer[{index}]", f"{dash} {name}"

@@ -46,6 +46,7 @@ def test_the_recorded_day_has_traffic_of_every_kind(base: Transcript) -> None:
     assert methods >= {
         *("Aggregate", "Offer", "Part", "Abort", "GetAnswer", "Acknowledge"),
         *("GetCheckpoint", "ListEntries", "GetInclusionProof", "ListDatasets", "GetContract", "GetDirectory"),
+        *("AddCheckpoint", "AddEntries", "GetWitnessed"),
     }
     assert {record.what for record in base.records} >= set(What) - {What.METADATA}
     for party in (MERCHANT, REGULATOR, *PROVIDERS):

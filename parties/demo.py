@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import pandas as pd
 
@@ -28,6 +28,7 @@ from audit.statement import Statement, statement
 from audit.tariff import Tariff, format_micro
 from parties.client.merchant import Merchant
 from parties.client.result import AggregateResult
+from parties.demo_audit import AuditResult, DemoAudit, shown
 from parties.demo_data import BUREAUS, ApplicationTerms, application_toml, load_cps1988
 from parties.demo_federation import MERCHANT, REGULATOR, DemoFederation, enrol_all, found_all, hand_out
 from parties.demo_pool import PooledCell, pooled_cells
@@ -76,9 +77,26 @@ class Narrator(Protocol):
         """Show the verifier's reports."""
         ...
 
+    def audit(self, result: AuditResult) -> None:
+        """Show what the regulator found in tampered ledgers, and what it can prove."""
+        ...
+
     def progress(self) -> Progress:
         """Return what is told how far a call is."""
         ...
+
+
+TAMPERING: Final = {
+    "edit": "altered",
+    "delete": "deleted",
+    "insert": "inserted",
+    "reorder": "reordered",
+    "truncate": "truncated",
+    "rewrite": "rewritten",
+    "restore": "truncated",
+    "fork": "forked",
+}
+"""What is done to a ledger -> what the verifier must call it."""
 
 
 @dataclass(slots=True)
@@ -94,6 +112,7 @@ class DemoReport:
     ledgers: dict[str, JsonObject] = field(default_factory=dict)
     merchant_total_micro: int = 0
     provider_totals_micro: dict[str, int] = field(default_factory=dict)
+    audit: AuditResult | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, object]:
@@ -107,14 +126,28 @@ class DemoReport:
             "max_abs_error": self.max_abs_error,
             "denied": dict(self.denied),
             "ledgers": {
-                name: {"entries": report["entries"], "verified": report["verified"]}
+                name: {"entries": report["entries"], "verified": report["verified"], "anchored": report["anchored"]}
                 for name, report in self.ledgers.items()
             },
             "statement": {
                 "merchant": format_micro(self.merchant_total_micro),
                 "providers": {name: format_micro(total) for name, total in self.provider_totals_micro.items()},
             },
+            **self._audited(),
             "seconds": {name: round(seconds, 3) for name, seconds in self.seconds.items()},
+        }
+
+    def _audited(self) -> dict[str, object]:
+        audit = self.audit
+        if audit is None:
+            return {}
+        return {
+            "tampering": shown(audit.tampering),
+            "reconciled": audit.reconciled,
+            "omission_found": audit.omission_found,
+            "proof_verifies": audit.proof_verifies,
+            "restored_refuses": audit.restored_refuses,
+            "forks_recorded": audit.evidence,
         }
 
     def failures(self) -> list[str]:
@@ -126,11 +159,33 @@ class DemoReport:
             "at least one open cell is withheld by some bureau": self.partly_withheld >= 1,
             "every attempt was refused": set(self.denied) == wanted,
             "every ledger verifies": bool(self.ledgers) and all(r["verified"] for r in self.ledgers.values()),
+            "every ledger but the regulator's is anchored": all(
+                r["anchored"] for name, r in self.ledgers.items() if name != REGULATOR
+            ),
             "there are six ledgers": len(self.ledgers) == len(BUREAUS) + 2,
             "the providers' statements add up to the merchant's": self.merchant_total_micro > 0
             and self.merchant_total_micro == sum(self.provider_totals_micro.values()),
         }
+        claims |= self._claims_of_the_audit()
         return [claim for claim, holds in claims.items() if not holds]
+
+    def _claims_of_the_audit(self) -> dict[str, bool]:
+        audit = self.audit
+        if audit is None:
+            return {"the regulator audited": False}
+        return {
+            **{
+                f"the ledger after {attack} is found to be {damage}": attack in audit.tampering
+                and audit.tampering[attack].damage == damage
+                and audit.tampering[attack].index is not None
+                for attack, damage in TAMPERING.items()
+            },
+            "the true ledgers reconcile": audit.reconciled,
+            "reconciliation names the receipt left out": bool(audit.omission_found),
+            "a receipt is proved to a stranger": audit.proof_verifies,
+            "a restored old backup does not start unheard": audit.restored_refuses,
+            "the fork is in the regulator's ledger": audit.evidence == 1,
+        }
 
 
 def run_demo(folder: Path, narrator: Narrator) -> DemoReport:
@@ -150,6 +205,7 @@ class _Demo:
         self._narrator = narrator
         self._clock = SystemClock()
         self._report = DemoReport()
+        self._call = ""
 
     def run(self) -> DemoReport:
         started = time.monotonic()
@@ -163,12 +219,17 @@ class _Demo:
                 self._report.rows = len(frame)
                 federation = database.enter_context(hand_out(self._folder, frame))
                 self._introduce(federation, frame)
-            contract, own = self._serve(federation, frame)
+            audit = DemoAudit(federation, self._clock)
+            contract, own = self._serve(federation, frame, audit)
         with self._timed("statements", "Merchant and bureaus each recompute the fees from their own ledger"):
             self._settle(federation, own, contract)
         with self._timed("verification", "Every ledger is verified offline, by the regulator's verifier alone"):
-            self._report.ledgers = {name: verify(federation.path(name)) for name in federation.ledgers}
+            kept = audit.kept()
+            self._report.ledgers = {name: verify(federation.path(name), kept.get(name)) for name in federation.ledgers}
             self._narrator.ledgers(self._report.ledgers)
+        with self._timed("audit", "Copies are tampered with, ledgers reconciled, a receipt proved to a stranger"):
+            self._report.audit = audit.audit(self._call)
+            self._narrator.audit(self._report.audit)
         self._report.seconds["total"] = time.monotonic() - started
         return self._report
 
@@ -183,27 +244,34 @@ class _Demo:
                     f"{bureau.name} would keep it in PostgreSQL, were pgserver and the ADBC driver here"
                 )
 
-    def _serve(self, federation: DemoFederation, frame: pd.DataFrame) -> tuple[ContractRecord, Statement]:
+    def _serve(
+        self, federation: DemoFederation, frame: pd.DataFrame, audit: DemoAudit
+    ) -> tuple[ContractRecord, Statement]:
         with ExitStack() as running:
             with self._timed("start", "The regulator and the four bureaus start to serve, each a process of its own"):
                 for process in running.enter_context(federation.serving()):
                     self._narrator.note(f"{process.name}: process {process.pid}")
             home, progress = federation.path(MERCHANT), self._narrator.progress()
             merchant = running.enter_context(Merchant.open(home, progress=progress, say=self._narrator.note))
-            contract = self._work(federation, merchant, frame)
+            contract = self._work(federation, merchant, frame, audit)
             return merchant.contract(contract), merchant.statement(contract)
 
-    def _work(self, federation: DemoFederation, merchant: Merchant, frame: pd.DataFrame) -> str:
+    def _work(self, federation: DemoFederation, merchant: Merchant, frame: pd.DataFrame, audit: DemoAudit) -> str:
         with self._timed("catalogue", "The merchant reads the bureaus' catalogues"):
             self._narrator.catalogue(merchant.catalog())
         with self._timed("contract", "Merchant and bureaus sign a contract over identical bytes"):
             contract = self._contract(merchant, federation)
+        audit.put_aside()
         with self._timed("aggregate", "Joint mean wage and count, encrypted and masked, against the pooled rows"):
             result = merchant.aggregate(contract, statistics=["count", "mean(wage)"], by=GROUPS)
+            self._call = result.call
             self._compare(result, frame)
         with self._timed("refusals", "What must be refused, is"):
             self._report.denied = self._refusals(federation, merchant, contract, result)
         merchant.flush()
+        with self._timed("fork", "A bureau signs a second history of its ledger and shows it to two witnesses"):
+            cosigner = audit.fork()
+            self._narrator.note(f"{cosigner}, which had never seen that ledger, cosigned it; the regulator refused")
         return contract
 
     def _contract(self, merchant: Merchant, federation: DemoFederation) -> str:
@@ -296,11 +364,11 @@ def statement_of(home: Path, contract: str, tariff: Tariff) -> Statement:
         reader.close()
 
 
-def verify(home: Path) -> JsonObject:
-    """Run `python -m audit verify` on a home, as an own process, and return its report."""
-    done = subprocess.run(  # noqa: S603 - our own interpreter and module
-        [sys.executable, "-m", "audit", "verify", str(home), "--json"], capture_output=True, text=True, check=False
-    )
+def verify(home: Path, checkpoint: Path | None) -> JsonObject:
+    """Run `python -m audit verify` on a home, against an outside checkpoint if there is one, and return its report."""
+    command = [sys.executable, "-m", "audit", "verify", str(home), "--json"]
+    command += [] if checkpoint is None else ["--witness-checkpoint", str(checkpoint)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own module
     if not done.stdout:
         raise WorkerError(f"the verifier said nothing about {home.name}: {done.stderr.strip()[-400:]}")
     report: JsonObject = json.loads(done.stdout)

@@ -13,6 +13,7 @@ from audit.canonical import JsonObject
 from audit.statement import Statement
 from audit.tariff import format_micro
 from parties.client.result import AggregateResult
+from parties.demo_audit import AuditResult
 from parties.demo_pool import PooledCell
 from sandbox.ports import Progress
 
@@ -24,6 +25,17 @@ ATTEMPTS: Final = {
     "identifying": "apply to group by region, which tells the bureaus apart",
     "certificate": "connect with a certificate of another authority",
     "swapped_key": "as computing party, hand a peer another Paillier key",
+}
+
+TAMPERING: Final = {
+    "edit": "one byte of an entry changed",
+    "delete": "an entry deleted",
+    "insert": "an entry inserted",
+    "reorder": "two entries swapped",
+    "truncate": "the tail cut off, without a trace in the file",
+    "rewrite": "the whole rewritten, a call made a refusal, and signed again with the log key",
+    "restore": "an old backup restored",
+    "fork": "two histories shown to two witnesses",
 }
 
 
@@ -107,11 +119,25 @@ class ConsoleNarrator:
 
     def ledgers(self, reports: Mapping[str, JsonObject]) -> None:
         """Show the verifier's reports."""
-        table = Table("ledger of", "entries", "root", "verified")
+        table = Table("ledger of", "entries", "root", "verified", "anchored")
         for name, report in reports.items():
             verified = "[green]yes[/]" if report["verified"] else f"[red]no: {report.get('detail', '')}[/]"
-            table.add_row(name, str(report["entries"]), f"{str(report.get('root', ''))[:16]}…", verified)
+            anchored = "by the regulator's copy" if report["anchored"] else "-"
+            table.add_row(name, str(report["entries"]), f"{str(report.get('root', ''))[:16]}…", verified, anchored)
         self._console.print(table)
+
+    def audit(self, result: AuditResult) -> None:
+        """Show what the regulator found in tampered ledgers, and what it can prove."""
+        table = Table("what was done to a bureau's ledger", "the verifier says", "first bad entry")
+        for name, found in result.tampering.items():
+            place = "" if found.index is None else str(found.index)
+            table.add_row(TAMPERING[name], f"[red]{found.damage}[/]", place)
+        self._console.print(table)
+        self.note("the restored bureau does not start while no witness tells it where it was")
+        self.note(f"the regulator's own ledger holds {result.evidence} signed contradiction as evidence")
+        self.note("the true ledgers, as the regulator's copies have them, agree in every receipt")
+        self.note(f"left out by a bureau and found by reconciliation: receipt {result.omission_found[:16]}…")
+        self.note("the same receipt was proved to a stranger, from the regulator's key alone")
 
     def progress(self) -> Progress:
         """Return what is told how far a call is."""

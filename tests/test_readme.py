@@ -96,7 +96,8 @@ def test_shell_and_python_show_joint_wages(by_hand: tuple[Path, subprocess.Compl
 @pytest.mark.timeout(300)
 def test_every_ledger_verifies_at_the_end(by_hand: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     folder, done = by_hand
-    assert done.stdout.count("verified     yes") == 6
+    assert done.stdout.count("verified     yes") == 7
+    assert done.stdout.count("anchored     yes") == 1
     for party in ("regulator", "northeast", "midwest", "south", "west", "merchant"):
         verify = subprocess.run(
             [sys.executable, "-m", "audit", "verify", str(folder / party), "--json"], capture_output=True, check=False

@@ -1,4 +1,4 @@
-"""`unseen ledger prove`, `check-proof`, `reconcile` and `receipts`, on the homes of a regulator, a provider and a merchant."""
+"""`unseen ledger prove`, `check-proof`, `reconcile` and `receipts`, on homes of a regulator, a provider, a merchant."""
 
 import json
 import shutil

@@ -24,6 +24,7 @@ from audit.entry import WitnessOverride
 from audit.errors import AuditError, StaleDirectoryError
 from audit.keys import KeyPurpose
 from audit.ledger import Ledger
+from audit.names import Role
 from audit.policy import Policy
 from parties.channel import Dialler
 from parties.client.witness import WitnessClient
@@ -45,6 +46,7 @@ PUSH_MS: Final = 60_000
 """How long one turn of pushing in the background may take; entries that are left are for the next."""
 REFRESHES: Final = 4
 """So many times within the silence allowed, witnesses are asked to cosign again what they have cosigned."""
+SERVE_UNSAFE: Final = "`unseen serve --unsafe-without-witnesses REASON`"
 _SEEDS: Final = 256
 """Stored checkpoints that are searched for a witness's last cosignature at start."""
 
@@ -104,6 +106,7 @@ class Witnessing:
         self._turn = threading.RLock()
         self._contacts: dict[NamedWitness, WitnessContact] = {}
         self._policy: Policy | None = None
+        self._seen: Directory | None = None
         self._quorum: Moment | None = None
         self._forked = ""
         self._why = "they have not been asked yet"
@@ -184,10 +187,12 @@ class Witnessing:
         if unsafe_without_witnesses and (self._ledger.held or self._forked):
             self._override(unsafe_without_witnesses, vault)
         if self._home.restored_path.exists():
+            merchant = self._home.role is Role.MERCHANT
+            unsafe = "Merchant.open(unsafe_without_witnesses=REASON)" if merchant else SERVE_UNSAFE
             raise HomeError(
                 f"{self._home.name} was restored from a backup and does not start before its witnesses have said what"
                 f" it signed since: {self._forked or self._why}. Start it when they can be reached; only if they never"
-                " will, run `unseen serve --unsafe-without-witnesses REASON`"
+                f" will: {unsafe}"
             )
 
     def catch_up(self) -> None:
@@ -298,14 +303,19 @@ class Witnessing:
     def _look_up(self) -> None:
         """Bring policy and witnesses up to the newest directory."""
         directory = self.directory()
+        if directory is self._seen:
+            return
         try:
             policy = default_policy(self._home.name, directory) if self._file is None else self._file
         except AuditError as error:  # the regulator's witness key was revoked, and another is not on record yet
             self._why = str(error)
             return
-        self._policy = policy
+        self._policy, self._seen = policy, directory
         named = named_witnesses(policy, self._home.name, directory)
-        self._contacts = {each: self._contacts.get(each) or self._contact(each) for each in named}
+        before = self._contacts
+        self._contacts = {each: before.get(each) or self._contact(each) for each in named}
+        for each in before.keys() - self._contacts.keys():
+            before[each].close()
         self._count()
 
     def _contact(self, named: NamedWitness) -> WitnessContact:

@@ -331,7 +331,7 @@ def test_a_restored_home_does_not_start_before_its_witnesses_are_heard(fed, name
         running.stop()
     home.restored_path.write_text(json.dumps({"v": 1}))
     before = entries_of(home.path)
-    with pytest.raises(HomeError, match="unsafe-without-witnesses"):
+    with pytest.raises(HomeError, match=r"unsafe.without.witnesses"):
         _open(home)
     assert entries_of(home.path) == before
     if name != "authority":

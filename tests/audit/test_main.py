@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 
 from audit.__main__ import main
-from audit.directory import sign_directory
+from audit.directory import KeyStatus, sign_directory
+from audit.entry import Side
 from audit.names import KeyPurpose
-from tests.audit.ledgers import append_many, edit, make, make_with_receipts, open_ledger
-from tests.audit.samples import directory, signing_key
+from tests.audit.cosigned import AT_S, CosignedLedger, listing, record
+from tests.audit.ledgers import append_many, calls, edit, make, make_with_receipts, open_ledger
+from tests.audit.samples import AT_MS, directory, signing_key
 
 REGULATOR_VKEY = signing_key("watch", KeyPurpose.MESSAGE).verifying_key.vkey()
 
@@ -86,6 +88,19 @@ def test_a_witness_checkpoint_anchors(home: Path, capsys: pytest.CaptureFixture[
     make(home / "ledger.db", 5, first=5)
     code, report = run_json(capsys, home, "--witness-checkpoint", note)
     assert (code, report["anchored"]) == (0, True)
+
+
+def test_the_text_tells_witnesses_and_what_is_not_counted(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with CosignedLedger(home / "ledger.db") as east:
+        east.write(*calls(Side.PROVIDER, 1)).seen(AT_S)
+    stolen = ("east", record("east", KeyPurpose.MESSAGE, KeyStatus.REVOKED, until_ms=AT_MS))
+    signed = sign_directory(listing(stolen), signing_key("watch"))
+    (home / "directory.dsse").write_bytes(signed.encode())
+    (home / "party.toml").write_text(f'name = "east"\n[regulator]\nvkey = "{REGULATOR_VKEY}"\n')
+    assert main(["verify", str(home)]) == 0
+    text = capsys.readouterr().out
+    assert "cosigned     7 entries by watch at 2025-10-09 08:53:20 UTC\n" in text
+    assert "not counted  1 entries that no witness had seen before: 5\n" in text
 
 
 def test_damage_exits_5_with_kind_and_place(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -203,6 +203,17 @@ def test_an_outside_checkpoint_from_before_or_after_a_change_of_key_anchors(path
     assert verify_database(path, anchors=[before, after]).anchored
 
 
+def test_an_outside_checkpoint_by_a_key_that_had_handed_the_log_over_contradicts_the_ledger(path: Path) -> None:
+    active = ("east", record("east", KeyPurpose.LOG, generation=1))
+    retired = ("east", replace(record("east", KeyPurpose.LOG), status=KeyStatus.RETIRED, until_ms=AT_MS))
+    with CosignedLedger(path) as east:
+        east.ledger.rotate(signing_key("east", KeyPurpose.LOG, 1), 9)
+        note = Note.decode(east.write(entry(1)).seen(AT_S))
+    old = Note(note.text, ()).sign(LOG_KEY).encode()
+    report = verify_database(path, directory=listing(retired, active), anchors=[old])
+    assert finding(report) == (Damage.REWRITTEN, 0)
+
+
 def test_an_outside_checkpoint_by_a_key_that_proves_nothing_is_not_believed(path: Path) -> None:
     with CosignedLedger(path) as east:
         note = Note.decode(east.write(entry(1)).seen(AT_S))

@@ -104,6 +104,21 @@ def test_signatures_by_keys_revoked_since_are_counted(path: Path) -> None:
     assert (report.uncounted, report.uncounted_entries) == ((5, 8), 2), "no witness had seen them"
 
 
+def test_of_several_keys_that_signed_one_that_was_not_revoked_counts(path: Path) -> None:
+    good = outcome(Side.PROVIDER)
+    twice = replace(good, receipt=good.receipt.sign(signing_key("east", generation=1)))
+    with open_ledger(path) as ledger:
+        for each in (*in_force(), intent(Side.PROVIDER), twice):
+            ledger.append(Draft(each))
+    for revoked, other in ((0, 1), (1, 0)):
+        known = directory_with_east_keys(
+            (KeyPurpose.LOG, 0, KeyStatus.ACTIVE),
+            (KeyPurpose.MESSAGE, revoked, KeyStatus.REVOKED),
+            (KeyPurpose.MESSAGE, other, KeyStatus.ACTIVE),
+        )
+        assert verify_database(path, directory=known).revoked_signatures == 0
+
+
 def directory_with_east_keys(*keys: tuple[KeyPurpose, int, KeyStatus]) -> Directory:
     records = tuple(
         KeyRecord(

@@ -57,7 +57,8 @@ def verify(
     ledger = path if path is not None else home_path(home)
     try:
         terms = [*_held_terms(ledger, home), *map(contract_terms, contract or [])]
-        report, found = verify_path(ledger, directory, regulator_vkey, witness_checkpoint or [], terms)
+        vkey = regulator_vkey or _pinned_vkey(ledger, directory, home)
+        report, found = verify_path(ledger, directory, vkey, witness_checkpoint or [], terms)
     except VerificationImpossibleError as error:
         if json:
             emit_json({"verified": False, "impossible": str(error)})
@@ -87,6 +88,16 @@ def _held_terms(ledger: Path, home: Path | None) -> list[ContractTerms]:
             )
         )
         return []
+
+
+def _pinned_vkey(ledger: Path, directory: Path | None, home: Path | None) -> str:
+    """The regulator's key that `--home` pins, for a directory that is given beside a ledger without a home around it."""
+    if directory is None or home is None or (ledger / SETTINGS_FILE).is_file():
+        return ""
+    try:
+        return Home.open(home).regulator_key().vkey()
+    except (PartyError, AuditError) as error:
+        raise VerificationImpossibleError(f"{home} pins no regulator's key ({error}): give --regulator-vkey") from error
 
 
 def _chinese_lines(report: Report, *, signatures_checked: bool) -> list[str]:

@@ -91,7 +91,7 @@ def _held_terms(ledger: Path, home: Path | None) -> list[ContractTerms]:
 
 
 def _pinned_vkey(ledger: Path, directory: Path | None, home: Path | None) -> str:
-    """The regulator's key that `--home` pins, for a directory that is given beside a ledger without a home around it."""
+    """The regulator's key that `--home` pins, for a directory that is given beside a ledger without a home."""
     if directory is None or home is None or (ledger / SETTINGS_FILE).is_file():
         return ""
     try:

@@ -210,13 +210,13 @@ class Ledger(LedgerReader):
     def rotate(self, key: SigningKey, version: int, *, vouch: bool = True) -> None:
         """Hands the log over to another key. When this returns, the ledger opens with that key only.
 
-        A LOG_KEY entry and a checkpoint that ends with it are recorded in one transaction. The old key signs that
-        checkpoint and so vouches for the new one; every larger one is the new key's.
+        A LOG_KEY entry and a checkpoint that ends with it are recorded in one transaction. Both keys sign that
+        checkpoint, whereby the old one vouches for the new one; every larger one is the new key's alone.
 
         Args:
             key: the new log key, of the log's name, never used for it before.
             version: of the regulator's directory that lists the new key as active.
-            vouch: False when the old key is revoked: then the new one signs that checkpoint, and the directory alone
+            vouch: False when the old key is revoked: then the new one alone signs that checkpoint, and the directory
                 vouches for it.
 
         Raises:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from audit.adoption import Adoption, Retrieved, verify_adoption
-from audit.checkpoint import Checkpoint, Note, NoteSignature, sign_checkpoint
+from audit.checkpoint import Checkpoint, Note, NoteSignature
 from audit.clock import Clock
 from audit.cosignature import add_lines
 from audit.draft import MAX_KEY_CHARACTERS, Appended, Draft, Guard, LedgerIdentity
@@ -204,14 +204,16 @@ class LedgerWriter:
             new=new.vkey(),
             version=version,
         )
-        signer = self._signing_key() if vouch else key
+        # Witnesses soon believe the old key no longer: its last checkpoint bears the new one's line too, or a ledger to
+        # which nothing is added would not be cosigned again.
+        signers = (self._signing_key(), key) if vouch else (key,)
         self._keys[new] = key  # before the commit: it may take effect and still be reported as failed
         growing = Growing(self._tail, self._folds)
         with store.transaction():
             self._seal_if_due(growing)
             growing.take(entry, encode_entry(entry), [log_key_key(new)])
             _write(store, growing)
-            self._checkpoint(store, signer)
+            self._checkpoint(store, *signers)
         self.committed = self._tail.frontier.size
 
     def set_aside(self) -> None:
@@ -304,12 +306,14 @@ class LedgerWriter:
         if self._tail.checkpoint is not None and self._tail.checkpoint.size == merged.size:
             self._tail.checkpoint = merged
 
-    def _checkpoint(self, store: Store, key: SigningKey) -> StoredCheckpoint:
-        """Signs over everything, and stores it in the transaction that is open."""
+    def _checkpoint(self, store: Store, *keys: SigningKey) -> StoredCheckpoint:
+        """Signs over everything, with each key, and stores it in the transaction that is open."""
         tail = self._tail
         read_back = self._read_back(store)
-        checkpoint = Checkpoint(self.origin, read_back.size, read_back.root())
-        stored = StoredCheckpoint(read_back.size, sign_checkpoint(checkpoint, key))
+        note = Note(Checkpoint(self.origin, read_back.size, read_back.root()).body(), ())
+        for key in keys:
+            note = note.sign(key)
+        stored = StoredCheckpoint(read_back.size, note.encode())
         store.add_checkpoint(stored)
         tail.signed, tail.checkpoint = read_back, stored
         return stored

@@ -66,7 +66,7 @@ def retired_path(home: Home, purpose: KeyPurpose, key: SigningKey) -> Path:
 def settle_log_key(home: Home) -> tuple[VerifyingKey, ...]:
     """Put the next log key in use if a crash came after the ledger had gone over to it, and return it then.
 
-    The ledger opens with no other key any more. Nothing may have it open now.
+    The ledger opens with no other key any more; every opener calls this first.
 
     Raises:
         LedgerUnavailableError: the ledger cannot be read.

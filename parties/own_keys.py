@@ -10,7 +10,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from audit.checkpoint import Checkpoint, Note, sign_checkpoint
 from audit.clock import Clock
 from audit.directory import Directory, KeyRecord, KeyStatus, PartyRecord
 from audit.keys import KeyPurpose, SigningKey, VerifyingKey
@@ -92,8 +91,6 @@ def rotate_keys(home: Home, room: KeyRoom, purposes: Collection[KeyPurpose], clo
         PeerUnavailableError, DeniedError: the regulator cannot be reached, or refuses the caller.
         LedgerError: it could not be recorded. In all cases: run it again.
     """
-    if room.settled:
-        _sign_too(room.ledger, home.signing_key(KeyPurpose.LOG))
     finished = (*room.settled, *use_listed_keys(home, room))
     if finished:
         return finished
@@ -131,7 +128,6 @@ def _listed(record: PartyRecord, key: VerifyingKey) -> KeyRecord | None:
 def _hand_over(home: Home, room: KeyRoom, key: SigningKey, listed: KeyRecord) -> bool:
     """Let the ledger go over to its next key; False where that was revoked before it served."""
     if room.ledger.find(log_key_key(key.verifying_key)) is not None:
-        _sign_too(room.ledger, key)
         return True
     if listed.status is not KeyStatus.ACTIVE:
         return False
@@ -144,19 +140,7 @@ def _hand_over(home: Home, room: KeyRoom, key: SigningKey, listed: KeyRecord) ->
     old = _listed(directory.party(home.name), home.signing_key(KeyPurpose.LOG).verifying_key)
     vouch = old is not None and old.status is not KeyStatus.REVOKED
     room.ledger.rotate(key, directory.version, vouch=vouch)
-    _sign_too(room.ledger, key)
     return True
-
-
-def _sign_too(ledger: Ledger, key: SigningKey) -> None:
-    """Let the new key sign the checkpoint by which the old one handed over.
-
-    Witnesses soon believe the old key no longer. Without a line by the new one they would not cosign this checkpoint
-    again, and a ledger to which nothing is added would fall silent.
-    """
-    note = Note.decode(ledger.checkpoint())
-    line = Note.decode(sign_checkpoint(Checkpoint.from_body(note.text), key)).signatures[0]
-    ledger.add_cosignatures(Checkpoint.from_body(note.text).size, [line])
 
 
 @dataclass(frozen=True, slots=True)

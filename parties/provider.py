@@ -26,6 +26,7 @@ from parties.entropy import SystemEntropy
 from parties.errors import HomeError
 from parties.executor_processes import ProcessExecutor, default_workers
 from parties.home import Home
+from parties.key_files import settle_log_key
 from parties.lease_keeper import LeaseKeeper
 from parties.ledger_reading import LedgerReading
 from parties.provider_compute import ComputeRoom
@@ -62,6 +63,7 @@ LEASE_SECONDS: Final = 1.0
 
 def open_ledger(home: Home, clock: Clock, *folds: Admission) -> Ledger:
     """Open the home's ledger for writing, held until its witnesses are known; errors as `Ledger.open`."""
+    settle_log_key(home)
     identity = LedgerIdentity(home.name, home.role, home.config.party.legal_entity, home.origin)
     key = home.signing_key(KeyPurpose.LOG)
     return Ledger.open(home.ledger_path, identity=identity, key=key, clock=clock, folds=folds, hold=True)

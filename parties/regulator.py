@@ -17,6 +17,7 @@ from parties.denial_log import DenialLog
 from parties.entropy import SystemEntropy
 from parties.errors import HomeError
 from parties.home import Home
+from parties.key_files import settle_log_key
 from parties.ledger_reading import LedgerReading
 from parties.registry import Registry
 from parties.regulator_desk import RegulatorDesk
@@ -46,6 +47,7 @@ class Regulator:
         self.home = home
         self._clock = clock
         self._resources = resources
+        settle_log_key(home)
         identity = LedgerIdentity(home.name, home.role, home.config.party.legal_entity, home.origin)
         key = home.signing_key(KeyPurpose.LOG)
         vault = resources.enter_context(Vault.open(home.vault_path))

@@ -3,7 +3,7 @@
 | check | blocks |
 |---|---|
 | 1 the log is the caller's own | answering for somebody else; sending around another's old checkpoints |
-| 2 the checkpoint is signed by a log key that the directory lists (`audit.witness`) | a log that nobody enrolled |
+| 2 the checkpoint is signed by the log key in use (`audit.witness`) | a log that nobody enrolled; a key rotated out |
 | 3 it extends the one cosigned before (`audit.witness`) | a ledger rewritten, cut, or shown in two versions |
 | 4 entries lead to a checkpoint that this witness cosigned (`audit.replica`) | a replica that differs from its log |
 """
@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
 
 from audit.checkpoint import Checkpoint, Note, NoteSignature
 from audit.clock import Clock
@@ -27,6 +26,7 @@ from audit.errors import (
     MalformedError,
     OutOfStepError,
     VerificationFailedError,
+    WitnessRefusedError,
 )
 from audit.keys import VerifyingKey
 from audit.ledger import Ledger
@@ -43,9 +43,6 @@ from parties.telemetry import Logger
 from sandbox.authorise import PeerIdentity
 from sandbox.errors import DenialReason, DeniedError
 from sandbox.ports import CurrentDirectory
-
-RETIRED_KEY_MS: Final = 24 * 3_600_000
-"""For so long a retired log key may still bring its last checkpoint, which hands the log over to the next key."""
 
 
 class WitnessDesk:
@@ -102,10 +99,10 @@ class WitnessDesk:
         """
         replicas = self._kept_here()
         self._verify_own(origin, peer)
-        self._verify_cosigned(origin, bundle.note)
+        note = self._cosigned(origin, bundle.note)
         replica = replicas.of(peer.party)
         try:
-            return replica.extend(bundle.entries, bundle.proof, bundle.note, start=bundle.start)
+            return replica.extend(bundle.entries, bundle.proof, note, start=bundle.start)
         except OutOfStepError as error:
             return error.size
         except VerificationFailedError as error:
@@ -154,7 +151,8 @@ class WitnessDesk:
             detail = f"{peer.party} answers for its own log, {own}, alone; this is {origin!r:.100}"
             raise DeniedError(DenialReason.IDENTITY_MISMATCH, "origin", detail, 1)
 
-    def _verify_cosigned(self, origin: str, data: bytes) -> None:
+    def _cosigned(self, origin: str, data: bytes) -> bytes:
+        """The note as it was recorded when it was cosigned; of what was sent, only the text counts."""
         try:
             note = Note.decode(data)
             named = Checkpoint.from_body(note.text).origin
@@ -167,6 +165,10 @@ class WitnessDesk:
         if named != origin or not cosigned:
             detail = f"entries are kept under a checkpoint of {origin!r:.100} that {self._home.name} has cosigned"
             raise DeniedError(DenialReason.BAD_SIGNATURE, "note", detail, 4)
+        try:
+            return self._witness.cosigned(data).note
+        except WitnessRefusedError as error:
+            raise DeniedError(DenialReason.BAD_SIGNATURE, "note", str(error), 4) from error
 
     def _kept_here(self) -> Replicas:
         if self._replicas is None:
@@ -186,12 +188,7 @@ class WitnessDesk:
 
     def _log_keys(self, origin: str) -> tuple[VerifyingKey, ...]:
         record = self._party(origin)
-        return () if record is None else tuple(each.key for each in record.keys if self._may_sign(each))
-
-    def _may_sign(self, record: KeyRecord) -> bool:
-        if record.purpose is not KeyPurpose.LOG or record.status is KeyStatus.REVOKED:
-            return False
-        return record.until_ms is None or self._clock.now_ms() - record.until_ms < RETIRED_KEY_MS
+        return () if record is None else tuple(each.key for each in record.keys if _signs_logs(each))
 
     def _root(self, origin: str, size: int) -> bytes | None:
         replica = self._replica(origin)
@@ -226,3 +223,8 @@ class WitnessDesk:
             offered_size=offered.size,
             evidence=evidence.digest,
         )
+
+
+def _signs_logs(record: KeyRecord) -> bool:
+    """Whether it is the log key in use: a retired one needs no further word, since the next key signs the hand-over."""
+    return record.purpose is KeyPurpose.LOG and record.status is KeyStatus.ACTIVE

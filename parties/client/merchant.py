@@ -37,6 +37,7 @@ from parties.directory_feed import DirectoryFeed, record_directory
 from parties.entropy import SystemEntropy
 from parties.errors import HomeError, PartyError
 from parties.home import Home, PassphraseSource, no_passphrase
+from parties.key_files import settle_log_key
 from parties.telemetry import Logger, beside_a_command, make_logger
 from parties.witnessing import Witnessing
 from protocols.paillier_key import PrivateKey
@@ -336,6 +337,7 @@ class _Books:
 def _open_books(home: Home, clock: Clock, resources: ExitStack, unsafe: str) -> _Books:
     vault = resources.enter_context(Vault.open(home.vault_path))
     calls = MerchantCalls()
+    settle_log_key(home)
     identity = LedgerIdentity(home.name, home.role, home.config.party.legal_entity, home.origin)
     log_key = home.signing_key(KeyPurpose.LOG)
     ledger = resources.enter_context(

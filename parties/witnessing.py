@@ -40,7 +40,7 @@ from sandbox.errors import DenialReason, DeniedError, SandboxError
 from sandbox.ports import CurrentDirectory
 from sandbox.vault import Vault, VaultKind
 
-ASK_AGAIN_SECONDS: Final = 3.0
+ASK_AGAIN_SECONDS: Final = 1.0
 """How often witnesses are asked what they know while the ledger is held."""
 PUSH_MS: Final = 60_000
 """How long one turn of pushing in the background may take; entries that are left are for the next."""

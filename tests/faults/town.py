@@ -294,7 +294,11 @@ def build(folder: Path, policy: Policy = USUAL_POLICY) -> Town:
     try:
         for process in processes.values():
             process.wait_ready()
+        town = Town(folder, processes, metrics, directory, stack)
+        # All start at once: who listens before the regulator does takes calls a moment later.
+        for name in processes:
+            eventually(lambda name=name: town.health(name) == "SERVING")
     except BaseException:
         stack.close()
         raise
-    return Town(folder, processes, metrics, directory, stack)
+    return town

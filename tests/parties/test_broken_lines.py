@@ -12,11 +12,13 @@ from parties.client.merchant import Merchant
 from parties.client.paillier_keys import load_paillier_key
 from parties.errors import CertificateRefusedError, HomeError, PassphraseError
 from parties.home import Home
+from parties.provider_desk import ProviderDesk
 from sandbox.contract_states import ContractState
 from sandbox.errors import DenialReason, DeniedError, PeerUnavailableError
 from tests.parties.federation import Terms, federation, free_port, make_home, serve, write_dataset
 from tests.parties.relay import Relay
 from tests.parties.test_federation import assert_the_books_agree, rows
+from tests.parties.witnesses import eventually
 
 
 def frames_of(*names):
@@ -183,7 +185,16 @@ def test_a_provider_that_cannot_hear_the_regulator_stops_when_the_lease_ends_and
         try:
             fed.clock.ahead_ms = 0
             for running in fed.providers.values():
-                running.party.desk.hear(contract)
+                eventually(lambda desk=running.party.desk: _is_heard(desk, contract))
             assert fed.merchant.aggregate(contract, statistics=["count"]).withheld == 0
         finally:
             fed.regulator.stop()
+
+
+def _is_heard(desk: ProviderDesk, contract: str) -> bool:
+    """A channel that has lost its other end connects again within seconds."""
+    try:
+        desk.hear(contract)
+    except PeerUnavailableError:
+        return False
+    return True

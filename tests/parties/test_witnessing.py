@@ -164,8 +164,8 @@ def test_a_party_that_its_witnesses_have_not_heard_for_too_long_takes_no_call(tm
         assert "doctor" in refused.detail
         assert len([entry for entry in provider_entries(fed, "east") if isinstance(entry, Intent)]) == intents
         start_regulator(fed)
-        eventually(lambda: not _is_silent(fed.providers["east"].party))
-        assert asks(fed, contract).receipts
+        eventually(lambda: not any(_is_silent(running.party) for running in fed.providers.values()))
+        eventually(lambda: _answers(fed, contract))
 
 
 def test_setting_the_clock_back_does_not_prolong_the_silence(tmp_path):
@@ -363,3 +363,12 @@ def test_a_policy_that_cannot_be_read_keeps_the_party_from_starting(fed):
     (home.path / "witness.policy").write_text("quorum none\n")
     start_provider(fed, "east")
     fed.providers["east"].party.witnessing.verify_heard()
+
+
+def _answers(fed, contract):
+    """Whether a call succeeds: with so short a silence, a busy machine is heard too late now and then."""
+    try:
+        return asks(fed, contract).receipts
+    except DeniedError as error:
+        assert error.reason is DenialReason.WITNESSES_UNHEARD
+        return ()

@@ -370,5 +370,6 @@ def _answers(fed, contract):
     try:
         return asks(fed, contract).receipts
     except DeniedError as error:
-        assert error.reason is DenialReason.WITNESSES_UNHEARD
+        if error.reason is not DenialReason.WITNESSES_UNHEARD:
+            raise
         return ()

@@ -125,7 +125,7 @@ class Ledger(LedgerReader):
             MalformedError: the entry is not one that a verifier would accept, or is another party's.
             LedgerFullError: too many appends are waiting; nothing was recorded.
             LedgerUnavailableError: the storage failed; release nothing. The entry may or may not have been recorded.
-            SigningHeldError: in the midst of `adopt`; nothing was recorded.
+            SigningHeldError: entries are to be taken back first (`adopt`, `await_entries`); nothing was recorded.
             LedgerClosedError: closed.
         """
         if not self._writer.committed:
@@ -206,6 +206,27 @@ class Ledger(LedgerReader):
             LedgerUnavailableError, LedgerFullError, LedgerClosedError: as `append`.
         """
         self._sequencer.perform(lambda: self._writer.adopt(Retrieved(entries, note, proof)))
+
+    def await_entries(self, size: int) -> None:
+        """Append nothing before the entries up to `size`, which this log is known to have signed, are taken back.
+
+        Written to meanwhile, the ledger would be another history, into which they fit no more.
+
+        Raises:
+            LedgerError: the ledger is not held.
+            LedgerUnavailableError, LedgerFullError, LedgerClosedError: as `append`.
+        """
+        self._sequencer.perform(lambda: self._writer.await_entries(size))
+
+    def await_nothing(self) -> None:
+        """Await no entries any more: what is appended from here on is another history than what was signed.
+
+        For a ledger that has forked already, or by its operator's decision.
+
+        Raises:
+            LedgerFullError, LedgerClosedError: as `append`.
+        """
+        self._sequencer.perform(self._writer.await_nothing)
 
     def rotate(self, key: SigningKey, version: int, *, vouch: bool = True) -> None:
         """Hands the log over to another key. When this returns, the ledger opens with that key only.

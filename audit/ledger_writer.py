@@ -181,9 +181,22 @@ class LedgerWriter:
         adoption = verify_adoption(retrieved, self._tail, self._author.identity, self._keys)
         with store.transaction():
             self._record(store, adoption)
-        size = self._tail.frontier.size
-        self.committed = size
-        self._awaited = None if adoption.reached is not None else adoption.target
+        self.committed = self._tail.frontier.size
+        self._await(max(self._awaited or 0, adoption.target))
+
+    def await_entries(self, size: int) -> None:
+        """Appends nothing until the entries up to `size` are taken back; as `Ledger.await_entries`."""
+        if not self.held:
+            raise LedgerError("entries are awaited before the ledger signs anything new: open it with hold")
+        self._ready()
+        self._await(max(self._awaited or 0, size))
+
+    def await_nothing(self) -> None:
+        """Awaits no entries any more; as `Ledger.await_nothing`."""
+        self._awaited = None
+
+    def _await(self, size: int) -> None:
+        self._awaited = size if self._tail.frontier.size < size else None
 
     def rotate(self, key: SigningKey, version: int, *, vouch: bool) -> None:
         """Hands the log over to another key; as `Ledger.rotate`. Entry and checkpoint are one transaction."""

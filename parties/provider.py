@@ -174,6 +174,8 @@ class Provider:
         """Add the provider's services, its probe and its denial hook; ends first what a crash interrupted."""
         rooms, limits = self._rooms, self._home.config.limits
         rooms.computing.recover()
+        rooms.witnessing.on_taken_back(rooms.book.catch_up)
+        rooms.witnessing.on_taken_back(rooms.computing.recover)
         edge = Edge(rooms.feed.current, rooms.context.clock, limits.page_size, rooms.invocation.deny)
         room = ComputeRoom(
             rooms.context,

@@ -66,6 +66,7 @@ class Regulator:
         dialler = Dialler(home, self._registry.current)
         resources.callback(dialler.close)
         book = ContractBook(vault, self.ledger, home.name, Role.REGULATOR, clock, SystemEntropy())
+        self.witnessing.on_taken_back(book.catch_up)
         self.desk = RegulatorDesk(
             home.signing_key(KeyPurpose.MESSAGE), book, vault, self._registry.current, ContractClient(dialler), logger
         )

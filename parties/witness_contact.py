@@ -210,7 +210,8 @@ class WitnessContact:
             note = Note.decode(said.note)
             checkpoint = Checkpoint.from_body(note.text)
             verify_log_signature(note, self._log.keys())
-            self._line(note.text, note.signatures)
+            # Under whichever of its keys: since the last one it has served, this log may have sent it nothing.
+            self._line(note.text, note.signatures, (self.key, *self.named.earlier))
         except (MalformedError, BadSignatureError) as error:
             detail = f"what it says that it cosigned does not verify: {error}"
             raise PeerMisbehavedError(self.name, DenialReason.BAD_SIGNATURE, detail) from error
@@ -228,11 +229,12 @@ class WitnessContact:
         return Heard(checkpoint, 0)
 
     def _submit(self, note: Note, checkpoint: Checkpoint, timeout_ms: int) -> NoteSignature:
-        old = min(self.size or 0, checkpoint.size)
+        old, until = min(self.size or 0, checkpoint.size), time.monotonic() + timeout_ms / 1000
         for attempt in range(_TRIES):
+            left_ms = max(1, int((until - time.monotonic()) * 1000))
             proof = self._log.ledger.consistency_proof(old, checkpoint.size)
             try:
-                return self._line(note.text, self._add(Submission(old, tuple(proof), note.encode()), timeout_ms))
+                return self._line(note.text, self._add(Submission(old, tuple(proof), note.encode()), left_ms))
             except WitnessRefusedError as error:
                 told = error.size if error.refusal is Refusal.CONFLICT else None
                 if told is None or told == old or told > checkpoint.size or attempt + 1 == _TRIES:
@@ -244,13 +246,14 @@ class WitnessContact:
 
     def _add(self, submission: Submission, timeout_ms: int) -> tuple[NoteSignature, ...]:
         if self._http is not None:
-            return self._http.add_checkpoint(submission)
+            return self._http.add_checkpoint(submission, timeout_ms / 1000)
         return self._client.add_checkpoint(self.named.party, submission, timeout_ms)
 
-    def _line(self, text: bytes, lines: tuple[NoteSignature, ...]) -> NoteSignature:
-        """The one line that is this witness's; raises `BadSignatureError`."""
-        for line in lines:
-            if self.key.made(line):
-                self.key.verify(text, line)
-                return line
+    def _line(self, text: bytes, lines: tuple[NoteSignature, ...], keys: tuple[CosignerKey, ...] = ()) -> NoteSignature:
+        """The first line that is this witness's, by one of `keys` or else its key; raises `BadSignatureError`."""
+        for key in keys or (self.key,):
+            for line in lines:
+                if key.made(line):
+                    key.verify(text, line)
+                    return line
         raise BadSignatureError(f"there is no cosignature by {self.key.vkey()}")

@@ -27,11 +27,13 @@ class NamedWitness:
         key: its cosignatures'.
         party: its name in the directory, empty where it is none or the policy gives a URL.
         url: the submission prefix, empty for a party.
+        earlier: a party's other witness keys on record: what it cosigned under one of them it still holds.
     """
 
     key: CosignerKey
     party: str
     url: str
+    earlier: tuple[CosignerKey, ...] = ()
 
 
 def read_policy(home: Home) -> Policy | None:
@@ -76,23 +78,23 @@ def needs_nobody(policy: Policy) -> bool:
 
 def named_witnesses(policy: Policy, own: str, directory: Directory) -> tuple[NamedWitness, ...]:
     """Everyone to ask: the policy's witnesses and the regulator, less this party itself."""
-    keys = {
-        each.key: record.name
+    parties = {
+        each.key: record
         for record in directory.parties
         for each in record.keys
         if each.purpose is KeyPurpose.WITNESS and each.status is KeyStatus.ACTIVE
     }
-    named = {
-        each.key: NamedWitness(each.key, "" if each.url else keys.get(each.key.key, ""), each.url)
-        for each in policy.witnesses.values()
-    }
+    named: dict[CosignerKey, NamedWitness] = {}
+    for each in policy.witnesses.values():
+        record = None if each.url else parties.get(each.key.key)
+        named[each.key] = NamedWitness(each.key, "", each.url) if record is None else _party(each.key, record)
     regulator = directory.party(directory.regulator)
     try:
         key = CosignerKey(_witness_key(regulator))
     except AuditError:
         pass
     else:
-        named.setdefault(key, NamedWitness(key, regulator.name, ""))
+        named.setdefault(key, _party(key, regulator))
     return tuple(each for each in named.values() if each.party != own)
 
 
@@ -105,3 +107,8 @@ def log_keys(own: str, directory: Directory, current: VerifyingKey) -> tuple[Ver
 
 def _witness_key(record: PartyRecord) -> VerifyingKey:
     return record.key(KeyPurpose.WITNESS)
+
+
+def _party(key: CosignerKey, record: PartyRecord) -> NamedWitness:
+    earlier = (each.key for each in record.keys if each.purpose is KeyPurpose.WITNESS and each.key != key.key)
+    return NamedWitness(key, record.name, "", tuple(map(CosignerKey, earlier)))

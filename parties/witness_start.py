@@ -10,18 +10,22 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
+from audit.checkpoint import Checkpoint
 from audit.errors import AuditError, LedgerUnavailableError, QuorumMissingError
+from audit.evidence import signed_checkpoint
 from audit.ledger import Ledger
 from audit.policy import Policy
+from audit.tree import Frontier, leaf_hash
 from parties.client.witness import WitnessClient
 from parties.errors import LogForkedError, NotFoundError, PartyError, WitnessesUnheardError
 from parties.telemetry import Logger
 from parties.witness_contact import Heard, OwnLog, Standing, WitnessContact
-from sandbox.errors import SandboxError
+from sandbox.errors import DenialReason, PeerMisbehavedError, SandboxError
 
 FETCH_MS: Final = 600_000
 """How long fetching lost entries may take."""
-ASKING_THREADS: Final = 16
+ASKING_THREADS: Final = 64
+"""A policy's witnesses are asked all at once, so that those which are away cost one wait."""
 
 
 def hear_all(contacts: Iterable[WitnessContact], timeout_ms: int, logger: Logger) -> Mapping[WitnessContact, Heard]:
@@ -59,9 +63,8 @@ def verify_known(
     """
     for contact, said in heard.items():
         verify_not_forked(log, contact, said)
-    sources = [(said.kept, contact) for contact, said in heard.items() if said.kept > ledger.size]
-    if sources and any(log.standing(said.checkpoint) is Standing.BEHIND for said in heard.values()):
-        _take_back(ledger, log, max(sources, key=lambda source: source[0])[1], client)
+    if size_known(heard) > ledger.size:
+        _take_back(ledger, log, heard, client)
     for contact, said in heard.items():
         verify_not_forked(log, contact, said)
         if said.checkpoint is not None and log.standing(said.checkpoint) is Standing.BEHIND:
@@ -75,6 +78,11 @@ def verify_known(
         raise WitnessesUnheardError(str(error)) from error
 
 
+def size_known(heard: Mapping[WitnessContact, Heard]) -> int:
+    """The largest size of this log that the party has signed, as far as witnesses hold its signature."""
+    return max((said.checkpoint.size for said in heard.values() if said.checkpoint is not None), default=0)
+
+
 def verify_not_forked(log: OwnLog, contact: WitnessContact, heard: Heard) -> None:
     """Raise `LogForkedError` if a witness holds a checkpoint of ours, signed by us, over other entries than ours."""
     if heard.checkpoint is not None and log.standing(heard.checkpoint) is Standing.FORKED:
@@ -84,16 +92,54 @@ def verify_not_forked(log: OwnLog, contact: WitnessContact, heard: Heard) -> Non
         )
 
 
-def _take_back(ledger: Ledger, log: OwnLog, contact: WitnessContact, client: WitnessClient) -> None:
+def _take_back(ledger: Ledger, log: OwnLog, heard: Mapping[WitnessContact, Heard], client: WitnessClient) -> None:
+    """Adopt what is lacking from whoever keeps it; who gives what is not this log's is passed over."""
+    trouble: list[Exception] = []
+    for contact in sorted(heard, key=lambda each: heard[each].kept, reverse=True):
+        if not contact.named.party or heard[contact].kept <= ledger.size:
+            continue
+        try:
+            for bundle in client.entries(contact.named.party, log.origin, ledger.size, FETCH_MS):
+                ledger.adopt(bundle.entries, bundle.note, bundle.proof)
+        except LedgerUnavailableError:
+            raise
+        except NotFoundError:
+            continue  # what is lacking is said by the caller
+        except AuditError as error:
+            trouble.append(_judge(log, contact, client, error))
+        except (SandboxError, PartyError) as error:
+            trouble.append(error)
+        else:
+            return
+    if trouble:
+        raise trouble[0]
+
+
+def _judge(log: OwnLog, contact: WitnessContact, client: WitnessClient, refused: AuditError) -> Exception:
+    """What it means that entries which somebody keeps of this log do not continue the ledger.
+
+    Either the ledger is another history, and then all that is kept leads from another root of the ledger's size to a
+    checkpoint that this party has signed. Or it proves nothing, and whoever sent it is not to be believed.
+
+    Raises:
+        LogForkedError: the former.
+        PeerUnavailableError and others of `PeerChannel.call`: the entries could not be fetched.
+    """
+    kept, here, there, note = Frontier(), log.ledger.size, b"", b""
     try:
-        for bundle in client.entries(contact.named.party, log.origin, ledger.size, FETCH_MS):
-            ledger.adopt(bundle.entries, bundle.note, bundle.proof)
-    except LedgerUnavailableError:
-        raise
-    except NotFoundError:
-        return  # what is lacking is said by the caller
-    except AuditError as error:
+        for bundle in client.entries(contact.named.party, log.origin, 0, FETCH_MS):
+            for data in bundle.entries:
+                kept.append(leaf_hash(data))
+                there = kept.root() if kept.size == here else there
+            note = bundle.note
+        signed = signed_checkpoint(note, log.keys())
+        proved = signed == Checkpoint(log.origin, kept.size, kept.root(), signed.extensions)
+    except (AuditError, SandboxError, PartyError) as error:
+        return error
+    if proved and there and there != log.ledger.root(here):
         raise LogForkedError(
-            f"the entries that {contact.name} keeps of this log do not continue the {ledger.size} here ({error}): an"
-            " older copy of the ledger was put in place and written to; put the right one back"
-        ) from error
+            f"the entries that {contact.name} keeps of this log do not continue the {here} here ({refused}): an older"
+            " copy of the ledger was put in place and written to; put the right one back"
+        )
+    detail = f"the entries that it gives back are not what this party has signed: {refused}"
+    return PeerMisbehavedError(contact.name, DenialReason.MALFORMED, detail)

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
+from audit.canonical import canonicalise
 from audit.checkpoint import Note
 from audit.clock import Clock
 from audit.commitment import SALT_BYTES, Opening, commit_openings, encode_openings
@@ -30,12 +31,13 @@ from parties.channel import Dialler
 from parties.client.witness import WitnessClient
 from parties.entropy import SystemEntropy
 from parties.errors import HomeError, LogForkedError, PartyError, WitnessesUnheardError
+from parties.files import write_file
 from parties.home import Home
 from parties.telemetry import Logger
 from parties.witness_contact import Moment, OwnLog, WitnessContact
 from parties.witness_policy import NamedWitness, default_policy, log_keys, named_witnesses, needs_nobody, read_policy
 from parties.witness_push import Pusher, quorum_moment
-from parties.witness_start import hear_all, verify_known
+from parties.witness_start import hear_all, size_known, verify_known
 from sandbox.errors import DenialReason, DeniedError, SandboxError
 from sandbox.ports import CurrentDirectory
 from sandbox.vault import Vault, VaultKind
@@ -111,12 +113,20 @@ class Witnessing:
         self._forked = ""
         self._why = "they have not been asked yet"
         self._overridden = False
+        self._behind = False
+        self._followers: list[Callable[[], object]] = []
         self._asked = -ASK_AGAIN_SECONDS
         self._look_up()
 
     def follow(self, directory: CurrentDirectory) -> None:
         """Take witnesses and their addresses from `directory` from now on."""
         self._known = directory
+
+    def on_taken_back(self, follow: Callable[[], object]) -> None:
+        """Call `follow` when the ledger has taken entries back after this, before it signs again: what else is computed
+        from the entries and is no fold of the ledger. It may append, and raise as the ledger and the vault do.
+        """
+        self._followers.append(follow)
 
     def directory(self) -> Directory:
         """The newest directory, be it expired: witnesses are reached all the same."""
@@ -190,9 +200,9 @@ class Witnessing:
             merchant = self._home.role is Role.MERCHANT
             unsafe = "Merchant.open(unsafe_without_witnesses=REASON)" if merchant else SERVE_UNSAFE
             raise HomeError(
-                f"{self._home.name} was restored from a backup and does not start before its witnesses have said what"
-                f" it signed since: {self._forked or self._why}. Start it when they can be reached; only if they never"
-                f" will: {unsafe}"
+                f"{self._home.name} was restored from a backup, or is an older copy, and does not start before its"
+                f" witnesses have said what it signed since: {self._forked or self._why}. Start it when they can be"
+                f" reached; only if they never will: {unsafe}"
             )
 
     def catch_up(self) -> None:
@@ -206,9 +216,12 @@ class Witnessing:
             restored = self._home.restored_path.exists()
             self._look_up()
             try:
-                if restored or not self._needs_nobody:
-                    self._verify_known(restored=restored)
-                    self._logger.info("the witnesses know this ledger", size=self._ledger.size)
+                self._verify_known(restored=restored)
+                if self._behind:
+                    for follow in self._followers:
+                        follow()
+                    self._behind = False
+                self._logger.info("the witnesses know this ledger", size=self._ledger.size)
                 self._ledger.release()
                 self._home.restored_path.unlink(missing_ok=True)
             except LogForkedError as error:
@@ -224,17 +237,42 @@ class Witnessing:
                 self.push_quietly(self._settings.ask_timeout_ms)
 
     def _verify_known(self, *, restored: bool) -> None:
-        heard = hear_all(self._contacts.values(), self._settings.ask_timeout_ms, self._logger)
+        contacts = tuple(self._contacts.values())
+        heard = hear_all(contacts, self._settings.ask_timeout_ms, self._logger)
         if restored and not heard:
             raise WitnessesUnheardError("no witness answers")
+        if restored and self._needs_nobody and len(heard) < len(contacts):
+            # Where no quorum is known to have cosigned the newest entries, any one of them may be who alone knows them.
+            silent = ", ".join(each.name for each in contacts if each not in heard)
+            raise WitnessesUnheardError(f"of its witnesses {silent} did not answer")
         if self._policy is None:
             raise WitnessesUnheardError(self._why)
-        verify_known(self._ledger, self._log, heard, self._policy, self._client)
+        known = size_known(heard)
+        if known > self._ledger.size:
+            self._await(known)
+        try:
+            verify_known(self._ledger, self._log, heard, self._policy, self._client)
+        except LogForkedError:
+            self._ledger.await_nothing()  # nothing fits into it any more
+            if not restored:
+                self._home.restored_path.unlink(missing_ok=True)
+            raise
+
+    def _await(self, known: int) -> None:
+        """Append nothing before what is lacking is back, also after a restart: it would be another history."""
+        self._behind = True
+        self._ledger.await_entries(known)
+        try:
+            if not self._home.restored_path.exists():
+                write_file(self._home.restored_path, canonicalise({"v": 1, "known_size": known}), mode=0o600)
+        except OSError as error:
+            raise HomeError(f"{self._home.restored_path} cannot be written ({error.strerror})") from error
 
     def _override(self, reason: str, vault: Vault) -> None:
         openings = {"reason": Opening(SystemEntropy().token(SALT_BYTES), reason.encode())}
         size = self._ledger.size
         vault.put(VaultKind.OPENINGS, f"witness-override/{size}", encode_openings(openings))
+        self._ledger.await_nothing()
         self._ledger.append(
             Draft(
                 WitnessOverride(

@@ -362,6 +362,7 @@ def _open_rooms(
     dialler = Dialler(home, feed.current)
     resources.callback(dialler.close)
     book = ContractBook(vault, ledger, home.name, home.role, clock, entropy)
+    books.witnessing.on_taken_back(book.catch_up)
     client = ContractClient(dialler)
     executor = ReportingExecutor(home.config.compute, progress, "decrypting")
     resources.callback(executor.close)

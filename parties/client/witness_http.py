@@ -69,8 +69,8 @@ class HttpWitness:
     """
 
     def __init__(self, url: str, tls_roots: bytes | None = None, timeout_s: float = 10.0) -> None:
-        """Args: the submission prefix; PEM of the certificate authorities to accept (None: the system's); seconds that
-        one call may take in all. Raises `ConfigError`: a URL that is none, or would send in clear.
+        """Args: the submission prefix; PEM of certificate authorities to accept beside the system's; seconds that one
+        call may take in all. Raises `ConfigError`: a URL that is none, or would send in clear.
         """
         self._url = WitnessUrl.parse(url)
         self._timeout_s = timeout_s
@@ -78,9 +78,9 @@ class HttpWitness:
         self._lock = threading.Lock()
         self._open: HttpConnection | None = None
 
-    def add_checkpoint(self, submission: Submission) -> tuple[NoteSignature, ...]:
+    def add_checkpoint(self, submission: Submission, timeout_s: float | None = None) -> tuple[NoteSignature, ...]:
         """Submit a checkpoint and return the witness's signature lines. They are not verified: the caller knows by
-        whose keys, and ignores others'.
+        whose keys, and ignores others'. `timeout_s` may allow this call less.
 
         Raises:
             WitnessRefusedError: the witness does not cosign; with the size it holds, where it told it.
@@ -88,7 +88,7 @@ class HttpWitness:
         """
         body = submission.encode()
         with self._lock:
-            status, content_type, answer = self._post(body)
+            status, content_type, answer = self._post(body, min(self._timeout_s, timeout_s or self._timeout_s))
         if status == 200:
             return self._lines(submission, answer)
         if status not in _REFUSALS:
@@ -108,9 +108,9 @@ class HttpWitness:
         with self._lock:
             self._hang_up()
 
-    def _post(self, body: bytes) -> tuple[int, str, bytes]:
+    def _post(self, body: bytes, seconds: float) -> tuple[int, str, bytes]:
         """Over the open connection, and once more over a new one if that had been closed since."""
-        end = time.monotonic() + self._timeout_s
+        end = time.monotonic() + seconds
         try:
             if self._open is not None:
                 try:
@@ -122,7 +122,7 @@ class HttpWitness:
             self._open = self._connect(end)
             return self._exchange(self._open, body, end)
         except TimeoutError as error:
-            raise self._unavailable(f"no answer within {self._timeout_s:g} s") from error
+            raise self._unavailable(f"no answer within {seconds:.3g} s") from error
         except ssl.SSLCertVerificationError as error:
             detail = f"its certificate is refused: {error.verify_message}; is the URL's host the one it was issued for?"
             raise self._unavailable(detail) from error
@@ -154,7 +154,7 @@ class HttpWitness:
         return event.status_code, kinds[0].decode("latin-1") if kinds else "", connection.body(MAX_NOTE_BYTES)
 
     def _connect(self, end: float) -> HttpConnection:
-        line = socket.create_connection((self._url.host, self._url.port), self._timeout_s)
+        line = socket.create_connection((self._url.host, self._url.port), max(end - time.monotonic(), 0.001))
         try:
             line.settimeout(max(end - time.monotonic(), 0.001))
             if self._context is not None:
@@ -182,7 +182,9 @@ class HttpWitness:
 
 def _client_context(roots: bytes | None) -> ssl.SSLContext:
     try:
-        context = ssl.create_default_context(cadata=None if roots is None else roots.decode("ascii"))
+        context = ssl.create_default_context()
+        if roots is not None:
+            context.load_verify_locations(cadata=roots.decode("ascii"))
     except (ssl.SSLError, ValueError) as error:
         raise ConfigError("the certificate authorities for a witness cannot be read as PEM") from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2

@@ -28,6 +28,7 @@ check: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python -m tests.bench.aggregate --json
+	$(BIN)/python -m tests.bench.reconcile --json
 
 # Regenerates the wire's Python code. The test of freshness runs this into an empty folder and compares bytes.
 proto: $(INSTALLED)

@@ -145,8 +145,13 @@ class Witness:
         """The latest checkpoint of each log, by origin."""
         return self._store.logs()
 
-    def add_checkpoint(self, submission: Submission) -> tuple[NoteSignature, ...]:
+    def add_checkpoint(self, submission: Submission, *, by_log: bool = True) -> tuple[NoteSignature, ...]:
         """Cosigns a checkpoint that extends the one cosigned before.
+
+        Args:
+            submission: what is to be cosigned.
+            by_log: it is known to come from the log itself. From anybody else an old checkpoint says nothing: it may
+                have been kept, and accuses nobody.
 
         Returns:
             This witness's line, recorded durably.
@@ -163,7 +168,7 @@ class Witness:
                 _check(held, offered, submission)
                 return (self._cosign(note, offered, held),)
         except WitnessRefusedError:
-            self._look_into(offered, submission)
+            self._look_into(offered, submission, by_log=by_log)
             raise
 
     def cosigned(self, data: bytes) -> WitnessedLog:
@@ -221,10 +226,12 @@ class Witness:
         self._store.put(WitnessedLog(offered.origin, offered.size, offered.root, cosigned, cosigned_s))
         return line
 
-    def _look_into(self, offered: Checkpoint, submission: Submission) -> None:
+    def _look_into(self, offered: Checkpoint, submission: Submission, *, by_log: bool) -> None:
         """Keeps and reports what a refused checkpoint, validly signed, shows of its log."""
         evidence = self._judge(offered, submission)
-        if evidence is not None and self._store.keep(evidence):
+        if evidence is None or (evidence.misbehaviour is Misbehaviour.SHRUNK and not by_log):
+            return
+        if self._store.keep(evidence):
             self._tell(evidence)
 
     def _judge(self, offered: Checkpoint, submission: Submission) -> Evidence | None:

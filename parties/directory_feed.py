@@ -21,6 +21,7 @@ from parties.channel import Dialler
 from parties.errors import PartyError
 from parties.founding import install_directory
 from parties.home import Home
+from parties.key_files import keys_not_in_use
 from parties.telemetry import Logger
 from sandbox.errors import SandboxError
 
@@ -71,6 +72,7 @@ class DirectoryFeed:
         self._dialler = Dialler(home, self.held)
         self._looking = threading.Lock()
         self._looked = -LOOK_SECONDS
+        self._told = 0
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -149,6 +151,25 @@ class DirectoryFeed:
             self.refresh()
         except (AuditError, SandboxError, PartyError) as error:
             self._logger.warning("the directory could not be refreshed", error=str(error))
+        try:
+            self._tell_of_other_keys()
+        except PartyError as error:
+            self._logger.warning("this party's keys cannot be held against the directory", error=str(error))
+
+    def _tell_of_other_keys(self) -> None:
+        """Say so once where a rotation came into the directory and not into use, such as one that went by file."""
+        directory = self._directory
+        if directory.version == self._told:
+            return
+        self._told = directory.version
+        others = keys_not_in_use(self._home, directory.party(self._home.name))
+        if others:
+            self._logger.error(
+                "the directory lists other keys of this party than it signs with, so that others refuse what it signs:"
+                " stop it, run unseen keys rotate (or unseen keys accept ANSWER), and start it again",
+                purposes=[purpose.value for purpose in others],
+                version=directory.version,
+            )
 
     def start(self) -> None:
         """Refresh in the background, now and every minute, until `close`."""

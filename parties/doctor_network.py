@@ -58,7 +58,7 @@ class PartyNetwork:
 
     def contact(self, witness: NamedWitness, log: OwnLog) -> WitnessContact:
         """A way to one witness."""
-        http = HttpWitness(witness.url, timeout_s=ANSWER_MS / 1000) if witness.url else None
+        http = HttpWitness(witness.url, self._home.anchors(), ANSWER_MS / 1000) if witness.url else None
         return WitnessContact(witness, log, WitnessClient(self._dialler), http)
 
     def close(self) -> None:

@@ -288,6 +288,10 @@ class Home:
         with contextlib.suppress(FileNotFoundError):
             yield key_from_pem(self.next_tls_path.read_bytes(), self.passphrase, where=where)
 
+    def anchors(self) -> bytes | None:
+        """Return the federation's certificate authorities (PEM), None before the party is enrolled."""
+        return self.read(self.anchors_path) if self.anchors_path.exists() else None
+
     def tls_stamp(self) -> tuple[int, ...]:
         """Return something that changes when key, certificate or authorities are replaced."""
         stamps: list[int] = []

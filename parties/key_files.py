@@ -11,6 +11,7 @@ from pathlib import Path
 from audit.keys import KeyPurpose, SigningKey, VerifyingKey
 from audit.ledger import open_reader
 from audit.log_keys import log_key_key
+from audit.party_record import KeyStatus, PartyRecord
 from parties.files import sync_folder, write_file
 from parties.home import Home
 
@@ -61,6 +62,15 @@ def discard(home: Home, purpose: KeyPurpose) -> None:
 def retired_path(home: Home, purpose: KeyPurpose, key: SigningKey) -> Path:
     """Where a key lies once another is in use."""
     return home.keys / f"{purpose.value}.{key.verifying_key.key_id.hex()}.retired.pem"
+
+
+def keys_not_in_use(home: Home, record: PartyRecord) -> tuple[KeyPurpose, ...]:
+    """Return the purposes for which the directory lists another key of this party as active than the home signs with.
+
+    Raises `PassphraseError`, or `HomeError` where a key is missing.
+    """
+    active = {item.purpose: item.key for item in record.keys if item.status is KeyStatus.ACTIVE}
+    return tuple(purpose for purpose in active if active[purpose] != home.signing_key(purpose).verifying_key)
 
 
 def settle_log_key(home: Home) -> tuple[VerifyingKey, ...]:

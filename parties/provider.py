@@ -101,8 +101,9 @@ class Provider:
             Repeating("sweep", SWEEP_SECONDS, self._sweep, logger),
             Repeating("lease", LEASE_SECONDS, keeper.turn, logger),
             Repeating("certificate", KEEPER_SECONDS, rooms.certificate.turn, logger),
-            Repeating("witness", home.config.witness.interval_ms / 1000, rooms.witnessing.turn, logger),
         )
+        interval_s = home.config.witness.interval_ms / 1000
+        self._showing = Repeating("witness", interval_s, rooms.witnessing.turn, logger)
 
     @classmethod
     def open(
@@ -212,14 +213,16 @@ class Provider:
         """Begin background work: the directory, the leases, the witnesses, and the ending of what has expired."""
         self._rooms.witness.start()
         self._rooms.feed.start()
-        for task in self._background:
+        for task in (*self._background, self._showing):
             task.start()
 
     def close(self) -> None:
-        """End background work, close everything. Closing twice is allowed."""
+        """End background work, show the last entries to the witnesses, close everything. Closing twice is allowed."""
+        self._showing.stop()  # and waited for when its connections are closed: a witness may hang for long
         for task in self._background:
             task.close()
         self._resources.close()
+        self._showing.close()
 
     def _sweep(self) -> None:
         self._rooms.computing.sweep()
@@ -252,7 +255,7 @@ def _open_books(home: Home, clock: Clock, logger: Logger, resources: ExitStack, 
     admission = Admission()
     ledger = resources.enter_context(open_ledger(home, clock, admission))
     witnessing = Witnessing(home, ledger, clock, logger)
-    resources.callback(witnessing.close)
+    resources.callback(witnessing.finish)
     witnessing.begin(vault, unsafe)
     return _Books(vault, admission, ledger, witnessing, clock, logger)
 

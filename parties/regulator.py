@@ -55,7 +55,7 @@ class Regulator:
             Ledger.open(home.ledger_path, identity=identity, key=key, clock=clock, hold=True)
         )
         self.witnessing = Witnessing(home, self.ledger, clock, logger)
-        resources.callback(self.witnessing.close)
+        resources.callback(self.witnessing.finish)
         self.witnessing.begin(vault, unsafe)
         self._registry = Registry(home, self.ledger, clock, logger)
         self.witnessing.follow(self._registry.current)
@@ -74,8 +74,9 @@ class Regulator:
         self._background = (
             Repeating("upkeep", UPKEEP_SECONDS, self._keep_up, logger),
             Repeating("certificate", KEEPER_SECONDS, keeper.turn, logger),
-            Repeating("witness", home.config.witness.interval_ms / 1000, self.witnessing.turn, logger),
         )
+        interval_s = home.config.witness.interval_ms / 1000
+        self._showing = Repeating("witness", interval_s, self.witnessing.turn, logger)
 
     @classmethod
     def open(
@@ -170,11 +171,13 @@ class Regulator:
         providers have not got, and the showing of this ledger to its witnesses.
         """
         self._witness.start()
-        for task in self._background:
+        for task in (*self._background, self._showing):
             task.start()
 
     def close(self) -> None:
-        """End background work, close ledger and vault. Closing twice is allowed."""
+        """End background work, show the last entries to the witnesses, close ledger and vault. Twice is allowed."""
+        self._showing.stop()  # and waited for when its connections are closed: a witness may hang for long
         for task in self._background:
             task.close()
         self._resources.close()
+        self._showing.close()

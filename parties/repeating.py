@@ -31,10 +31,14 @@ class Repeating:
         """Take the next turn now."""
         self._wake.set()
 
-    def close(self) -> None:
-        """Stop after the turn that is running, if any, and wait for it. Without `start` nothing happens."""
+    def stop(self) -> None:
+        """Take no further turn; waits for nothing."""
         self._stop.set()
         self._wake.set()
+
+    def close(self) -> None:
+        """Stop after the turn that is running, if any, and wait for it. Without `start` nothing happens."""
+        self.stop()
         if self._thread.is_alive():
             self._thread.join(JOIN_SECONDS)
 

@@ -21,6 +21,7 @@ from audit.entry_keys import log_refused_key
 from audit.errors import (
     BadSignatureError,
     DuplicateKeyError,
+    LedgerDamagedError,
     LedgerError,
     LimitExceededError,
     MalformedError,
@@ -33,6 +34,7 @@ from audit.ledger import Ledger
 from audit.names import KeyPurpose, Role, key_name
 from audit.party_record import KeyRecord, KeyStatus, PartyRecord
 from audit.replica import Replica
+from audit.tree import verify_consistency
 from audit.witness import Evidence, Submission, Witness, WitnessedLog
 from audit.witness_store import WitnessStore
 from parties.entry_bundle import Bundle, bundles
@@ -75,7 +77,7 @@ class WitnessDesk:
             WitnessRefusedError: it is not cosigned.
             LedgerError: nothing could be recorded, nothing was cosigned.
         """
-        return self._witness.add_checkpoint(submission)
+        return self._witness.add_checkpoint(submission, by_log=False)
 
     def cosign(self, submission: Submission, peer: PeerIdentity) -> tuple[NoteSignature, ...]:
         """Cosign for a party; as `add_checkpoint`, and DeniedError(IDENTITY_MISMATCH) for another party's log."""
@@ -100,6 +102,7 @@ class WitnessDesk:
         replicas = self._kept_here()
         self._verify_own(origin, peer)
         note = self._cosigned(origin, bundle.note)
+        replicas.check_room()
         replica = replicas.of(peer.party)
         try:
             return replica.extend(bundle.entries, bundle.proof, note, start=bundle.start)
@@ -117,9 +120,13 @@ class WitnessDesk:
         return self._witness.witnessed(origin)
 
     def kept(self, origin: str) -> int:
-        """How many entries of a log are kept here."""
-        replica = self._replica(origin)
-        return 0 if replica is None else replica.size
+        """How many entries of a log are kept here; none where the copy is damaged, which keeps nobody from starting."""
+        try:
+            replica = self._replica(origin)
+            return 0 if replica is None else replica.size
+        except LedgerError as error:
+            self._logger.error("a copy of a party's ledger cannot be read", log=origin, error=str(error))
+            return 0
 
     def entries(self, origin: str, start: int, peer: PeerIdentity) -> Iterator[Bundle]:
         """The entries kept of a log from `start` on, up to the last checkpoint that they reach.
@@ -191,8 +198,22 @@ class WitnessDesk:
         return () if record is None else tuple(each.key for each in record.keys if _signs_logs(each))
 
     def _root(self, origin: str, size: int) -> bytes | None:
+        """A root out of the copy of a log, which its last cosigned checkpoint bears out: a damaged disk accuses nobody.
+
+        Raises:
+            LedgerDamagedError: it does not.
+        """
         replica = self._replica(origin)
-        return replica.root(size) if replica is not None and size <= replica.size else None
+        note = None if replica is None else replica.latest_checkpoint()
+        kept = None if note is None else Checkpoint.from_body(Note.decode(note).text)
+        if replica is None or kept is None or size > kept.size:
+            return None
+        try:
+            root = replica.root(size)
+            verify_consistency(size, kept.size, root, kept.root, replica.consistency_proof(size, kept.size))
+        except (MalformedError, VerificationFailedError) as error:
+            raise LedgerDamagedError(f"the copy kept of {origin} is damaged ({error}): verify it") from error
+        return root
 
     def _record(self, evidence: Evidence) -> None:
         """Enter a log's misbehaviour into this party's own ledger, once for each evidence."""

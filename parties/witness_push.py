@@ -54,10 +54,20 @@ class Pusher:
             return
         note = Note.decode(self.ledger.checkpoint())
         checkpoint = Checkpoint.from_body(note.text)
-        lines = self._each(due, lambda contact: self._cosigned(contact, note, checkpoint, until))
+        lines = self._each(
+            due,
+            lambda contact: self._cosigned(contact, note, checkpoint, until),
+            failing="a witness does not cosign",
+            done=lambda contact: contact.named.party != keeper,
+        )
         self.ledger.add_cosignatures(checkpoint.size, list(lines.values()))
         kept = [contact for contact in lines if contact.named.party == keeper]
-        self._each(kept, lambda contact: contact.give_entries(note, lines[contact], checkpoint, until))
+        self._each(
+            kept,
+            lambda contact: contact.give_entries(note, lines[contact], checkpoint, until),
+            failing="a witness cosigns and does not keep the entries",
+            done=lambda _: True,
+        )
 
     def _has_work(self, contact: WitnessContact, keeper: str) -> bool:
         size = self.ledger.size
@@ -73,12 +83,15 @@ class Pusher:
             return contact.cosign(note, checkpoint, self.clock.now_ms(), min(self.timeout_ms, left_ms))
         except WitnessRefusedError as error:
             if contact.is_party and error.refusal in _CONTRADICTED:
-                self._verify_standing(contact)
+                self._verify_standing(contact, until)
+            if error.refusal is Refusal.UNTRUSTED_KEY:
+                detail = f"{error}. If the directory lists another log key of this party, run unseen keys rotate"
+                raise WitnessRefusedError(error.refusal, detail) from error
             raise
 
-    def _verify_standing(self, contact: WitnessContact) -> None:
+    def _verify_standing(self, contact: WitnessContact, until: float) -> None:
         """A refusal proves nothing: the checkpoint that the witness holds does, since this party has signed it."""
-        heard = contact.hear(self.timeout_ms)
+        heard = contact.hear(min(self.timeout_ms, max(1, int((until - time.monotonic()) * 1000))))
         verify_not_forked(self.log, contact, heard)
         if heard.checkpoint is not None and self.log.standing(heard.checkpoint) is Standing.BEHIND:
             raise LogForkedError(
@@ -87,9 +100,17 @@ class Pusher:
             )
 
     def _each(
-        self, contacts: Sequence[WitnessContact], deal: Callable[[WitnessContact], NoteSignature | None]
+        self,
+        contacts: Sequence[WitnessContact],
+        deal: Callable[[WitnessContact], NoteSignature | None],
+        *,
+        failing: str,
+        done: Callable[[WitnessContact], bool],
     ) -> dict[WitnessContact, NoteSignature]:
-        """Deal with several witnesses at once; who fails is left alone for a while. Returns what was given."""
+        """Deal with several witnesses at once; who fails is left alone for a while. Returns what was given.
+
+        `failing` is what to log of a failure; `done` tells with whom all is well after this.
+        """
 
         def attempt(contact: WitnessContact) -> NoteSignature | LogForkedError | None:
             try:
@@ -99,9 +120,9 @@ class Pusher:
                 return error
             except (AuditError, SandboxError, PartyError) as error:
                 if contact.failed(error):
-                    self.logger.warning("a witness does not cosign", witness=contact.name, error=str(error))
+                    self.logger.warning(failing, witness=contact.name, error=str(error))
                 return None
-            if contact.answered():
+            if done(contact) and contact.answered():
                 self.logger.info("a witness cosigns again", witness=contact.name)
             return given
 

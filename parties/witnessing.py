@@ -46,6 +46,9 @@ ASK_AGAIN_SECONDS: Final = 1.0
 """How often witnesses are asked what they know while the ledger is held."""
 PUSH_MS: Final = 60_000
 """How long one turn of pushing in the background may take; entries that are left are for the next."""
+LAST_MS: Final = 3_000
+"""How long showing the last entries to the witnesses may hold up closing."""
+CUT_OFF_SECONDS: Final = 1.0
 REFRESHES: Final = 4
 """So many times within the silence allowed, witnesses are asked to cosign again what they have cosigned."""
 SERVE_UNSAFE: Final = "`unseen serve --unsafe-without-witnesses REASON`"
@@ -113,6 +116,7 @@ class Witnessing:
         self._forked = ""
         self._why = "they have not been asked yet"
         self._overridden = False
+        self._closed = False
         self._behind = False
         self._followers: list[Callable[[], object]] = []
         self._asked = -ASK_AGAIN_SECONDS
@@ -210,7 +214,7 @@ class Witnessing:
         for a witness. Does nothing for a ledger that is not held.
         """
         with self._turn:
-            if not self._ledger.held or self._forked:
+            if self._closed or not self._ledger.held or self._forked:
                 return
             self._asked = time.monotonic()
             restored = self._home.restored_path.exists()
@@ -313,7 +317,7 @@ class Witnessing:
         """
         until = time.monotonic() + budget_ms / 1000
         with self._turn:
-            if self._ledger.held or self._forked:
+            if self._closed or self._ledger.held or self._forked:
                 return
             self._look_up()
             try:
@@ -361,7 +365,8 @@ class Witnessing:
         if named.url:
             from parties.client.witness_http import HttpWitness  # noqa: PLC0415  (few policies need it)
 
-            http = HttpWitness(named.url, timeout_s=self._settings.ask_timeout_ms / 1000)
+            # The federation's authorities too: whose cosignature it is says the key, not the certificate.
+            http = HttpWitness(named.url, self._home.anchors(), self._settings.ask_timeout_ms / 1000)
         contact = WitnessContact(named, self._log, self._client, http)
         contact.cosigned_s = self._last_cosigned(named.key)
         if contact.cosigned_s is not None:
@@ -404,8 +409,24 @@ class Witnessing:
             ),
         )
 
+    def finish(self) -> None:
+        """Show the last entries to the witnesses, for at most `LAST_MS` in all, then `close`; before the ledger closes.
+
+        A push that is under way is waited for as long, and then cut off.
+        """
+        until = time.monotonic() + LAST_MS / 1000
+        if self._turn.acquire(timeout=LAST_MS / 1000):
+            try:
+                self.push_quietly(max(1, int((until - time.monotonic()) * 1000)))
+            finally:
+                self._turn.release()
+        self.close()
+        if self._turn.acquire(timeout=CUT_OFF_SECONDS):
+            self._turn.release()
+
     def close(self) -> None:
-        """Close the ways to the witnesses."""
+        """Close the ways to the witnesses; nothing is pushed any more."""
+        self._closed = True
         for contact in self._contacts.values():
             contact.close()
         self._dialler.close()

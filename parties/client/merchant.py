@@ -56,8 +56,6 @@ from sandbox.vault import Vault
 
 TIMEOUT_SECONDS: Final = 120.0
 """How long an aggregate may take unless the caller says otherwise."""
-CLOSE_MS: Final = 3_000
-"""How long showing the last entries to the witnesses may hold up closing."""
 
 
 def say_on_stderr(text: str) -> None:
@@ -89,7 +87,6 @@ class Merchant:
         self._say = say
         self._resources = resources
         self._key: PrivateKey | None = None
-        self._closed = False
 
     @classmethod
     def open(
@@ -275,9 +272,6 @@ class Merchant:
 
     def close(self) -> None:
         """Show the last entries to the witnesses, then close ledger, vault and channels. Closing twice is allowed."""
-        if not self._closed:
-            self._closed = True
-            self._rooms.witnessing.push_quietly(CLOSE_MS)
         self._resources.close()
 
     def __enter__(self) -> Self:
@@ -345,7 +339,7 @@ def _open_books(home: Home, clock: Clock, resources: ExitStack, unsafe: str) -> 
     )
     logger = make_logger(beside_a_command(home.config.telemetry), home.name)
     witnessing = Witnessing(home, ledger, clock, logger)
-    resources.callback(witnessing.close)
+    resources.callback(witnessing.finish)
     witnessing.begin(vault, unsafe)
     return _Books(vault, calls, ledger, witnessing, clock, logger)
 

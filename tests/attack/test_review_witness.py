@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import shutil
+import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from io import StringIO
 from pathlib import Path
 
 import pytest
+from grpc import ServicerContext
 from unseen.v1 import witness_pb2, witness_pb2_grpc
 
 from audit.checkpoint import Checkpoint, Note, NoteSignature, sign_checkpoint
+from audit.cosignature import add_lines
 from audit.draft import Draft
-from audit.entry import DirectoryAccepted
-from audit.errors import Refusal, WitnessRefusedError
+from audit.entry import DirectoryAccepted, LogRefused
+from audit.errors import LedgerDamagedError, LedgerUnavailableError, Refusal, WitnessRefusedError
 from audit.keys import KeyPurpose, SigningKey
-from audit.ledger import Ledger, LedgerIdentity
+from audit.ledger import Ledger, LedgerIdentity, open_reader
 from audit.names import Role
+from audit.policy import Policy
 from audit.submission import Submission
 from audit.tree import leaf_hash
 from audit.verify import verify_database
@@ -30,17 +36,21 @@ from parties.home import Home
 from parties.own_keys import open_key_room, rotate_keys
 from parties.provider import Provider
 from parties.regulator import Regulator
+from parties.replicas import Replicas
 from parties.server import PartyServer
+from parties.service.witness import REFUSALS
 from parties.telemetry import make_logger
 from parties.witness_desk import WitnessDesk
+from parties.witness_http import WitnessHttpServer
 from protocols.executor import InlineExecutor
 from sandbox.authorise import PeerIdentity
 from sandbox.contract_states import ContractAction
 from sandbox.errors import StateTransitionError
 from tests.audit.witnessed import SmallLog
 from tests.parties.federation import Federation, federation
-from tests.parties.homes import CLOCK, Served, join, new_home, served
+from tests.parties.homes import CLOCK, DOMAIN, Served, join, new_home, served
 from tests.parties.test_federation import rows
+from tests.parties.test_witness_http import AtLocalhost, renew
 from tests.parties.witnesses import (
     copy_books,
     cosigned_size,
@@ -333,3 +343,172 @@ def test_an_old_copy_of_the_regulators_ledger_signs_no_second_history_while_a_pr
     with pytest.raises(HomeError, match="older copy"):
         start_regulator(fed)
     assert entries_of(home.path) == before
+
+
+# -- accusing the honest -----------------------------------------------------------------------------------------------
+
+
+def test_a_stranger_with_an_old_checkpoint_accuses_nobody(watch: Served, east: Home) -> None:
+    """Over HTTPS anybody may bring it, out of a receipt's proof for instance; it was recorded against its log."""
+    with write(east) as ledger:
+        append(ledger, 2)
+        old = ledger.checkpoint()
+        append(ledger, 2)
+        watch.regulator.witness.cosign(Submission(0, (), ledger.checkpoint()), caller(east))
+    with pytest.raises(WitnessRefusedError) as caught:
+        watch.regulator.witness.add_checkpoint(Submission(0, (), old))
+    assert caught.value.refusal is Refusal.CONFLICT
+    assert not any(isinstance(entry, LogRefused) for entry in decoded(watch.home.path))
+    with pytest.raises(WitnessRefusedError):
+        watch.regulator.witness.cosign(Submission(0, (), old), caller(east))
+    assert any(isinstance(entry, LogRefused) for entry in decoded(watch.home.path)), "from the log itself it is odd"
+
+
+def caller(home: Home) -> PeerIdentity:
+    return PeerIdentity(home.name, home.role, "", "")
+
+
+def give_all(watch: Served, home: Home, ledger: Ledger) -> None:
+    note = Note.decode(ledger.checkpoint())
+    lines = watch.regulator.witness.cosign(Submission(0, (), note.encode()), caller(home))
+    for bundle in bundles(ledger, 0, ledger.size, add_lines(note, lines).encode()):
+        watch.regulator.witness.keep(home.origin, bundle, caller(home))
+
+
+def test_a_bit_that_flips_in_the_regulators_copy_accuses_nobody(watch: Served, east: Home) -> None:
+    with write(east) as ledger:
+        append(ledger, 2)
+        old = ledger.checkpoint()
+        append(ledger, 2)
+        give_all(watch, east, ledger)
+    copy = sqlite3.connect(watch.home.replicas / "east" / "ledger.db")
+    with closing(copy):
+        ((level, tile, hashes),) = copy.execute("SELECT level, idx, hashes FROM tiles").fetchall()
+        flipped = bytes([hashes[0] ^ 1]) + hashes[1:]
+        copy.execute("UPDATE tiles SET hashes = ? WHERE level = ? AND idx = ?", (flipped, level, tile))
+        copy.commit()
+    with pytest.raises(LedgerDamagedError, match="copy kept of east"):
+        watch.regulator.witness.cosign(Submission(0, (), old), caller(east))
+    assert not any(isinstance(entry, LogRefused) for entry in decoded(watch.home.path))
+
+
+# -- the regulator's disk ----------------------------------------------------------------------------------------------
+
+
+def test_a_damaged_copy_at_the_regulator_keeps_its_party_from_nothing(fed: Federation) -> None:
+    """The party could not hear what the regulator had cosigned, and so was held for ever."""
+    contract = fed.contract()
+    until_kept(fed)
+    fed.providers["east"].stop()
+    stop_regulator(fed)
+    for path in (fed.regulator.home.replicas / "east").iterdir():
+        path.write_bytes(b"no database" * 1000)
+    start_regulator(fed)
+    start_provider(fed, "east")
+    assert not provider(fed).ledger.held
+    assert fed.merchant.aggregate(contract, statistics=["count"]).receipts
+    eventually(lambda: "does not keep the entries" in fed.providers["east"].log.getvalue())
+    eventually(lambda: "a copy of a party's ledger cannot be read" in fed.regulator.log.getvalue())
+    time.sleep(3)
+    told = fed.providers["east"].log.getvalue().count("does not keep the entries")
+    assert told < 3, "once, and not with every push"
+
+
+def test_others_entries_do_not_take_the_last_of_the_regulators_disk(tmp_path: Path) -> None:
+    free = shutil.disk_usage(tmp_path).free
+    Replicas(tmp_path / "replicas").check_room()
+    with pytest.raises(LedgerUnavailableError, match="no further entries of others are kept"):
+        Replicas(tmp_path / "replicas", spare_bytes=2 * free).check_room()
+
+
+# -- stopping ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_copy_is_complete_when_a_party_has_stopped(tmp_path: Path) -> None:
+    """What it wrote since its last turn, its last refusals among it, was missing until it was started again."""
+    frames = {name: rows(name, 60, seed) for seed, name in enumerate(("east", "north"))}
+    with federation(tmp_path, frames, prepare=lambda home: set_witness(home, interval_ms=600_000)) as fed:
+        contract = fed.contract()
+        fed.merchant.aggregate(contract, statistics=["count"])
+        home = fed.providers["east"].home
+        assert entries_of(fed.regulator.home.replicas / "east") != entries_of(home.path)
+        fed.providers["east"].stop()
+        assert entries_of(fed.regulator.home.replicas / "east") == entries_of(home.path)
+        start_provider(fed, "east")
+        stop_regulator(fed)
+        directory = fed.regulator.home.directory(now_ms=0)
+        with open_reader(fed.regulator.home.ledger_path) as ledger:
+            assert cosigned_size(ledger, witness_key(directory, "north")) == ledger.size
+        start_regulator(fed)
+
+
+class Hanging(TruthfulOfSizes):
+    """Answers nothing that takes time."""
+
+    def AddCheckpoint(self, request: witness_pb2.AddCheckpointRequest, context: ServicerContext) -> object:
+        while context.is_active():
+            time.sleep(0.1)
+        return witness_pb2.AddCheckpointResponse()
+
+
+class Hoarding(TruthfulOfSizes):
+    """Cosigns, and is never done with the entries."""
+
+    AddEntries = Hanging.AddCheckpoint
+
+    def AddCheckpoint(self, request: witness_pb2.AddCheckpointRequest, context: ServicerContext) -> object:
+        submission = Submission(request.old_size, tuple(request.proof), request.note)
+        try:
+            lines = self._desk.add_checkpoint(submission)
+        except WitnessRefusedError as error:
+            return witness_pb2.AddCheckpointResponse(refusal=REFUSALS[error.refusal], size=error.size or 0)
+        return witness_pb2.AddCheckpointResponse(cosignatures="".join(f"{each.line()}\n" for each in lines).encode())
+
+
+@pytest.mark.parametrize("lie", [Hanging, Hoarding])
+def test_a_witness_that_hangs_holds_up_no_stopping(fed: Federation, lie: type[TruthfulOfSizes]) -> None:
+    with lying(fed, lie):
+        append(provider(fed).ledger, 3)
+        time.sleep(2.5)
+        fed.providers["east"].server.stop(0)
+        begun = time.monotonic()
+        fed.providers["east"].party.close()
+        assert time.monotonic() - begun < 5
+    start_provider(fed, "east")
+
+
+# -- other ways to a witness -------------------------------------------------------------------------------------------
+
+
+def test_a_party_of_the_federation_is_asked_over_https_too(watch: Served, east: Home, tmp_path: Path) -> None:
+    """Its certificate is of the federation's own authority, which no system knows."""
+    front = Home.open(shutil.copytree(watch.home.path, tmp_path / "front"))
+    renew(front, AtLocalhost("watch", Role.REGULATOR, DOMAIN))
+    server = WitnessHttpServer(
+        front, watch.regulator.witness.add_checkpoint, "127.0.0.1:0", make_logger(front.config.telemetry, "watch")
+    )
+    port = server.start().rpartition(":")[2]
+    try:
+        policy = Policy.of_one("watch", witness_key(watch.directory(), "watch"), f"https://localhost:{port}")
+        (east.path / "witness.policy").write_bytes(policy.encode())
+        party = start(east)
+        try:
+            party.witnessing.verify_heard()
+        finally:
+            party.close()
+    finally:
+        server.close()
+
+
+def test_a_party_whose_keys_were_replaced_in_the_directory_is_told_so_while_it_runs(fed: Federation) -> None:
+    """The request went by file, and its answer has not come back: others refuse what it signs from now on."""
+    home = fed.providers["east"].home
+    request = own_keys.request_rotation(home, home.directory(now_ms=0), frozenset({LOG}), CLOCK)
+    assert isinstance(fed.regulator.party, Regulator)
+    fed.regulator.party.registry.rotate(request)
+    provider(fed)._rooms.feed._looked = 0.0
+    provider(fed)._rooms.feed.look_again()
+    log = fed.providers["east"].log
+    eventually(lambda: "lists other keys of this party" in log.getvalue())
+    append(provider(fed).ledger)
+    eventually(lambda: "unseen keys rotate" in provider(fed).witnessing.status().witnesses[0].error)

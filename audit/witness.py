@@ -5,7 +5,7 @@ cosigns two checkpoints that contradict each other, nor a smaller one after a la
 one transaction, which is durable before the cosignature leaves.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final, Protocol, TypeAlias
@@ -13,7 +13,7 @@ from typing import Final, Protocol, TypeAlias
 from audit.canonical import MAX_INTEGER
 from audit.checkpoint import MAX_NOTE_BYTES, Checkpoint, Note, NoteSignature
 from audit.clock import Clock
-from audit.cosignature import CosignerKey, add_lines, cosign
+from audit.cosignature import CosignerKey, add_lines, cosign, verify_cosignatures
 from audit.entry_logs import Misbehaviour
 from audit.errors import (
     BadSignatureError,
@@ -190,6 +190,35 @@ class Witness:
                 Refusal.CONFLICT, f"no checkpoint cosigned here: {size} entries", latest.size if latest else 0
             )
         return found
+
+    def recall(self, data: bytes, keys: Sequence[CosignerKey]) -> bool:
+        """Takes over a checkpoint that this witness cosigned, out of a copy of its log, where its records are behind.
+
+        Records that were lost or put back to an older state would let a log show another history than it did.
+
+        Args:
+            data: the note.
+            keys: this witness's, past and present.
+
+        Returns:
+            Whether the records were behind.
+
+        Raises:
+            MalformedError, BadSignatureError: it is no checkpoint that this witness cosigned.
+            LedgerUnavailableError: the records cannot be read or written.
+        """
+        note = Note.decode(data)
+        checkpoint = Checkpoint.from_body(note.text)
+        lines = verify_cosignatures(note, keys)
+        if not lines:
+            raise BadSignatureError("a checkpoint without this witness's cosignature")
+        cosigned_s = max(line.timestamp_s for line in lines)
+        with self._store.transaction():
+            held = self._store.latest(checkpoint.origin)
+            if held is not None and held.size >= checkpoint.size:
+                return False
+            self._store.put(WitnessedLog(checkpoint.origin, checkpoint.size, checkpoint.root, data, cosigned_s))
+        return True
 
     def report_pending(self) -> None:
         """Reports the evidence whose report a crash or an error cut off; call it when the party starts."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from audit.errors import LedgerUnavailableError
+from audit.ledger_reader import open_reader
 from audit.names import check_party_name
 from audit.replica import Replica
 from audit.verify import LEDGER_FILE
@@ -55,6 +56,15 @@ class Replicas:
     def find(self, party: str) -> Replica | None:
         """The copy of a party's ledger, None where nothing was sent yet; errors as `of`."""
         return self.of(party) if (self._folder / party / LEDGER_FILE).exists() else None
+
+    def parties(self) -> tuple[str, ...]:
+        """Whose ledgers there are copies of, by name."""
+        return tuple(sorted(path.parent.name for path in self._folder.glob(f"*/{LEDGER_FILE}")))
+
+    def newest_note(self, party: str) -> bytes | None:
+        """The newest checkpoint of a copy, read without keeping it open; errors as `open_reader`."""
+        with open_reader(self._folder / party / LEDGER_FILE) as reader:
+            return reader.latest_checkpoint()
 
     def close(self) -> None:
         """Close them all."""

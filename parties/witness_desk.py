@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from audit.checkpoint import Checkpoint, Note, NoteSignature
 from audit.clock import Clock
-from audit.cosignature import verify_cosignatures
+from audit.cosignature import CosignerKey, verify_cosignatures
 from audit.draft import Draft
 from audit.entry import LogRefused
 from audit.entry_keys import log_refused_key
@@ -62,6 +62,22 @@ class WitnessDesk:
         self._replicas = Replicas(home.replicas) if home.role is Role.REGULATOR else None
         key = home.signing_key(KeyPurpose.WITNESS)
         self._witness = Witness(key, self._log_keys, self._store, clock, self._root, self._record)
+        if self._replicas is not None:
+            self._recall(self._replicas)
+
+    def _recall(self, replicas: Replicas) -> None:
+        """Remember what the copies of the logs say that was cosigned, where the witness's own records have lost it."""
+        own = self._home.directory(now_ms=0).party(self._home.name)
+        keys = [CosignerKey(each.key) for each in own.keys if each.purpose is KeyPurpose.WITNESS]
+        for party in replicas.parties():
+            try:
+                note = replicas.newest_note(party)
+                if note is not None and self._witness.recall(note, keys):
+                    self._logger.error(
+                        "the witness's records were behind its copy of a log: are they old ones?", of=party
+                    )
+            except (LedgerError, MalformedError, BadSignatureError) as error:
+                self._logger.error("a copy of a party's ledger cannot be read", of=party, error=str(error))
 
     def start(self) -> None:
         """Record the evidence that a crash or a full disk kept from being recorded."""

@@ -512,3 +512,24 @@ def test_a_party_whose_keys_were_replaced_in_the_directory_is_told_so_while_it_r
     eventually(lambda: "lists other keys of this party" in log.getvalue())
     append(provider(fed).ledger)
     eventually(lambda: "unseen keys rotate" in provider(fed).witnessing.status().witnesses[0].error)
+
+
+def test_a_witness_whose_records_are_lost_remembers_what_its_copies_of_the_logs_say(fed: Federation) -> None:
+    """Without them it cosigned any history, as that of a log which it had never seen."""
+    until_kept(fed)
+    fed.providers["east"].stop()
+    home = fed.regulator.home
+    size = len(entries_of(home.replicas / "east"))
+    stop_regulator(fed)
+    for path in home.path.glob("witness.db*"):
+        path.unlink()
+    start_regulator(fed)
+    east_home = fed.providers["east"].home
+    forked = SmallLog(
+        [leaf_hash(b"another history %d" % number) for number in range(size + 5)], east_home.signing_key(LOG)
+    )
+    with pytest.raises(WitnessRefusedError) as caught:
+        fed.regulator.party.witness.add_checkpoint(forked.submission(0, size + 5))
+    assert (caught.value.refusal, caught.value.size) == (Refusal.CONFLICT, size)
+    start_provider(fed, "east")
+    assert not provider(fed).ledger.held

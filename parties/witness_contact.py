@@ -93,6 +93,8 @@ class WitnessContact:
         kept: how many entries it keeps.
         moment: when it was last asked and then cosigned.
         cosigned_s: the time in that cosignature, by its own clock, in seconds since the epoch.
+        cosigned_size: the largest size that it is known to have cosigned, by its line.
+        forgot: it has said that it holds less than that, and nobody was told yet.
         error: why it last failed, empty after a success.
     """
 
@@ -102,6 +104,8 @@ class WitnessContact:
         self.kept = 0
         self.moment: Moment | None = None
         self.cosigned_s: int | None = None
+        self.cosigned_size = 0
+        self.forgot = False
         self.error = ""
         self._log = log
         self._client = client
@@ -154,6 +158,7 @@ class WitnessContact:
         heard = self._hear_party(timeout_ms) if self.is_party else self._hear_url(timeout_ms)
         self.size = 0 if heard.checkpoint is None else heard.checkpoint.size
         self.kept = heard.kept
+        self._notice(self.size)
         return heard
 
     def cosign(self, note: Note, checkpoint: Checkpoint, now_ms: int, timeout_ms: int) -> NoteSignature:
@@ -168,6 +173,7 @@ class WitnessContact:
         line = self._submit(note, checkpoint, timeout_ms)
         self.cosigned_s = self.key.verify(note.text, line)
         self.size, self.moment = checkpoint.size, asked
+        self.cosigned_size = max(self.cosigned_size, checkpoint.size)
         return line
 
     def give_entries(self, note: Note, line: NoteSignature, checkpoint: Checkpoint, until: float) -> None:
@@ -192,6 +198,14 @@ class WitnessContact:
                     break  # it continues elsewhere: go on from there
         if self.kept < size:
             raise PeerMisbehavedError(self.name, DenialReason.MALFORMED, f"it keeps {self.kept} of {size} entries sent")
+
+    def took_back(self) -> bool:
+        """Whether it holds less than it has cosigned, told once: its records were lost or set back."""
+        forgot, self.forgot = self.forgot, False
+        return forgot
+
+    def _notice(self, size: int) -> None:
+        self.forgot = self.forgot or size < self.cosigned_size
 
     def close(self) -> None:
         """Close the connection to a witness that is no party; the others' are the dialler's."""
@@ -240,6 +254,7 @@ class WitnessContact:
                 if told is None or told == old or told > checkpoint.size or attempt + 1 == _TRIES:
                     raise
                 old = told
+                self._notice(told)
             except BadSignatureError as error:
                 raise PeerMisbehavedError(self.name, DenialReason.BAD_SIGNATURE, str(error)) from error
         raise AssertionError("the last attempt returns or raises")

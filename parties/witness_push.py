@@ -16,7 +16,7 @@ from audit.policy import Policy
 from parties.errors import LogForkedError, PartyError
 from parties.telemetry import Logger
 from parties.witness_contact import Moment, OwnLog, Standing, WitnessContact
-from parties.witness_start import ASKING_THREADS, verify_not_forked
+from parties.witness_start import ASKING_THREADS, tell_of_lost_records, verify_not_forked
 from sandbox.errors import SandboxError
 
 _CONTRADICTED: Final = frozenset({Refusal.CONFLICT, Refusal.BAD_PROOF})
@@ -122,6 +122,7 @@ class Pusher:
                 if contact.failed(error):
                     self.logger.warning(failing, witness=contact.name, error=str(error))
                 return None
+            tell_of_lost_records(contact, self.logger)
             if done(contact) and contact.answered():
                 self.logger.info("a witness cosigns again", witness=contact.name)
             return given

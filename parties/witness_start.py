@@ -39,6 +39,7 @@ def hear_all(contacts: Iterable[WitnessContact], timeout_ms: int, logger: Logger
                 logger.info("a witness was not heard", witness=contact.name, error=str(error))
             return None
         contact.answered()
+        tell_of_lost_records(contact, logger)
         return heard
 
     asked = tuple(contacts)
@@ -48,6 +49,16 @@ def hear_all(contacts: Iterable[WitnessContact], timeout_ms: int, logger: Logger
         with ThreadPoolExecutor(ASKING_THREADS, thread_name_prefix="witness") as threads:
             answers = list(threads.map(hear, asked))
     return {contact: heard for contact, heard in zip(asked, answers, strict=True) if heard is not None}
+
+
+def tell_of_lost_records(contact: WitnessContact, logger: Logger) -> None:
+    """Say so, once, where a witness holds less than it has cosigned: it cannot tell a fork of older entries now."""
+    if contact.took_back():
+        logger.error(
+            "a witness has lost what it cosigned of this log, and of others' it may be: tell its operator",
+            witness=contact.name,
+            cosigned=contact.cosigned_size,
+        )
 
 
 def verify_known(

@@ -15,7 +15,7 @@ from itertools import islice
 from typing import Final
 
 from audit.canonical import canonicalise
-from audit.checkpoint import Note
+from audit.checkpoint import Checkpoint, Note
 from audit.clock import Clock
 from audit.commitment import SALT_BYTES, Opening, commit_openings, encode_openings
 from audit.cosignature import CosignerKey, verify_cosignatures
@@ -225,7 +225,8 @@ class Witnessing:
                     for follow in self._followers:
                         follow()
                     self._behind = False
-                self._logger.info("the witnesses know this ledger", size=self._ledger.size)
+                if not self._needs_nobody:
+                    self._logger.info("the witnesses know this ledger", size=self._ledger.size)
                 self._ledger.release()
                 self._home.restored_path.unlink(missing_ok=True)
             except LogForkedError as error:
@@ -368,18 +369,22 @@ class Witnessing:
             # The federation's authorities too: whose cosignature it is says the key, not the certificate.
             http = HttpWitness(named.url, self._home.anchors(), self._settings.ask_timeout_ms / 1000)
         contact = WitnessContact(named, self._log, self._client, http)
-        contact.cosigned_s = self._last_cosigned(named.key)
-        if contact.cosigned_s is not None:
+        seen = self._last_cosigned(named.key)
+        if seen is not None:
+            contact.cosigned_size, contact.cosigned_s = seen
             at_ms = contact.cosigned_s * 1000
             contact.moment = Moment(at_ms, time.monotonic() - max(0, self._clock.now_ms() - at_ms) / 1000)
         return contact
 
-    def _last_cosigned(self, key: CosignerKey) -> int | None:
-        """When a witness last cosigned, as the ledger's own checkpoints say: silence goes on over a restart."""
+    def _last_cosigned(self, key: CosignerKey) -> tuple[int, int] | None:
+        """What size a witness last cosigned and when, as the ledger's own checkpoints say: silence goes on over a
+        restart.
+        """
         for data in islice(self._ledger.checkpoints_backwards(), _SEEDS):
-            found = verify_cosignatures(Note.decode(data), [key])
+            note = Note.decode(data)
+            found = verify_cosignatures(note, [key])
             if found:
-                return found[0].timestamp_s
+                return Checkpoint.from_body(note.text).size, found[0].timestamp_s
         return None
 
     def _count(self) -> None:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import signal
+import socket
 import sqlite3
+import ssl
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -30,7 +35,7 @@ from parties import own_keys
 from parties.client.merchant import Merchant
 from parties.client.witness import WitnessClient
 from parties.entry_bundle import bundles
-from parties.errors import HomeError
+from parties.errors import ConfigError, HomeError
 from parties.founding import install_directory
 from parties.home import Home
 from parties.own_keys import open_key_room, rotate_keys
@@ -48,7 +53,7 @@ from sandbox.contract_states import ContractAction
 from sandbox.errors import StateTransitionError
 from tests.audit.witnessed import SmallLog
 from tests.parties.federation import Federation, federation
-from tests.parties.homes import CLOCK, DOMAIN, Served, join, new_home, served
+from tests.parties.homes import CLOCK, DOMAIN, Served, free_port, join, new_home, served
 from tests.parties.test_federation import rows
 from tests.parties.test_witness_http import AtLocalhost, renew
 from tests.parties.witnesses import (
@@ -533,3 +538,48 @@ def test_a_witness_whose_records_are_lost_remembers_what_its_copies_of_the_logs_
     assert (caught.value.refusal, caught.value.size) == (Refusal.CONFLICT, size)
     start_provider(fed, "east")
     assert not provider(fed).ledger.held
+
+
+def test_a_witness_that_lost_everything_is_found_out_by_the_lines_that_it_has_given(fed: Federation) -> None:
+    until_kept(fed)
+    fed.providers["east"].stop()
+    home = fed.regulator.home
+    stop_regulator(fed)
+    for path in home.path.glob("witness.db*"):
+        path.unlink()
+    shutil.rmtree(home.replicas)
+    start_regulator(fed)
+    start_provider(fed, "east")
+    for name in ("east", "north"):
+        log = fed.providers[name].log
+        eventually(lambda log=log: "a witness has lost what it cosigned" in log.getvalue())
+        assert log.getvalue().count("a witness has lost what it cosigned") == 1
+
+
+def test_what_serves_a_party_serves_its_witness_over_https_and_ends_with_it(tmp_path: Path, watch: Served) -> None:
+    east, port = join(watch.regulator, new_home(tmp_path, "east", Role.PROVIDER)), free_port()
+    settings = east.path / "party.toml"
+    settings.write_text(settings.read_text() + f'\n[witness]\nhttp = "127.0.0.1:{port}"\n[compute]\nworkers = -1\n')
+    command = [sys.executable, "-m", "parties.cli", "serve", "--home", str(east.path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert b"ready" in process.stdout.readline()
+        context = ssl.create_default_context(cadata=east.anchors_path.read_text())
+        raw = socket.create_connection(("127.0.0.1", port), 10)
+        with context.wrap_socket(raw, server_hostname=f"east.provider.{DOMAIN}") as line:
+            note = watch.regulator.ledger.checkpoint()
+            body = Submission(0, (), note).encode()
+            head = f"POST /add-checkpoint HTTP/1.1\r\nHost: east\r\nContent-Length: {len(body)}\r\n\r\n"
+            line.sendall(head.encode() + body)
+            answer = line.recv(10_000)
+        assert answer.startswith((b"HTTP/1.1 200", b"HTTP/1.1 409"))
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
+    assert process.returncode == 0
+
+
+def test_an_address_for_https_that_is_none_is_refused_when_the_settings_are_read(east: Home) -> None:
+    settings = east.path / "party.toml"
+    settings.write_text(settings.read_text() + '\n[witness]\nhttp = "everywhere"\n')
+    with pytest.raises(ConfigError, match=r"\[witness\] http"):
+        Home.open(east.path)

@@ -252,7 +252,8 @@ class Witness:
         cosigned = add_lines(note, [line]).encode()
         if len(cosigned) > MAX_NOTE_BYTES:
             raise WitnessRefusedError(Refusal.MALFORMED, "the note has no room for a cosignature: fewer extensions")
-        self._store.put(WitnessedLog(offered.origin, offered.size, offered.root, cosigned, cosigned_s))
+        if held is None or held.note != cosigned:  # a stranger who repeats it keeps no disk busy
+            self._store.put(WitnessedLog(offered.origin, offered.size, offered.root, cosigned, cosigned_s))
         return line
 
     def _look_into(self, offered: Checkpoint, submission: Submission, *, by_log: bool) -> None:

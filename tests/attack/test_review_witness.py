@@ -22,7 +22,7 @@ from unseen.v1 import witness_pb2, witness_pb2_grpc
 from audit.checkpoint import Checkpoint, Note, NoteSignature, sign_checkpoint
 from audit.cosignature import add_lines
 from audit.draft import Draft
-from audit.entry import DirectoryAccepted, LogRefused
+from audit.entry import DirectoryAccepted, LogRefused, WitnessOverride
 from audit.errors import LedgerDamagedError, LedgerUnavailableError, Refusal, WitnessRefusedError
 from audit.keys import KeyPurpose, SigningKey
 from audit.ledger import Ledger, LedgerIdentity, open_reader
@@ -51,7 +51,7 @@ from protocols.executor import InlineExecutor
 from sandbox.authorise import PeerIdentity
 from sandbox.contract_states import ContractAction
 from sandbox.errors import StateTransitionError
-from tests.audit.witnessed import SmallLog
+from tests.audit.witnessed import SmallLog, watching
 from tests.parties.federation import Federation, federation
 from tests.parties.homes import CLOCK, DOMAIN, Served, free_port, join, new_home, served
 from tests.parties.test_federation import rows
@@ -583,3 +583,37 @@ def test_an_address_for_https_that_is_none_is_refused_when_the_settings_are_read
     settings.write_text(settings.read_text() + '\n[witness]\nhttp = "everywhere"\n')
     with pytest.raises(ConfigError, match=r"\[witness\] http"):
         Home.open(east.path)
+
+
+def test_a_stranger_who_repeats_a_checkpoint_makes_the_witness_write_once_a_second(tmp_path: Path) -> None:
+    """Each repetition was written and synced to the disk, while the parties' own submissions waited."""
+    with watching(tmp_path / "witness.db") as seen, closing(sqlite3.connect(tmp_path / "witness.db")) as other:
+
+        def version() -> object:
+            return other.execute("PRAGMA data_version").fetchone()
+
+        log = SmallLog()
+        seen.take(log, 0, 7)
+        before = version()
+        for _ in range(3):
+            assert seen.take(log, 7, 7) == seen.clock.now_s
+        assert version() == before
+        seen.clock.now_s += 1
+        assert seen.take(log, 7, 7) == seen.clock.now_s
+        assert version() != before
+
+
+def test_an_operator_may_go_on_without_what_nobody_gives_back_and_that_is_recorded(
+    fed: Federation, tmp_path: Path
+) -> None:
+    contract = fed.contract()
+    home = fed.providers["east"].home
+    set_back(fed, tmp_path / "old", lambda: fed.merchant.aggregate(contract, statistics=["count"]))
+    with lying(fed, TruthfulOfSizes):
+        logger = make_logger(home.config.telemetry, home.name, StringIO())
+        reason = "the regulator has lost its copy"
+        party = Provider.open(home, executor=InlineExecutor(), logger=logger, unsafe_without_witnesses=reason)
+        party.close()
+    assert any(isinstance(entry, WitnessOverride) for entry in decoded(home.path))
+    assert not home.restored_path.exists()
+    start_provider(fed, "east")

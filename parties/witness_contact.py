@@ -1,7 +1,7 @@
 """One witness of this party's log, and the dealings with it: what it holds, when it last cosigned, when to ask it.
 
-Whatever a witness says is verified before it counts: that it holds a checkpoint, by the log's own signature on it and
-the witness's line; that it has cosigned, by that line.
+Whatever a witness says is verified before it counts: that it holds a checkpoint, by the log's own signature on it;
+that it has cosigned, by its line.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from audit.checkpoint import Checkpoint, Note, NoteSignature
-from audit.cosignature import CosignerKey, add_lines
+from audit.cosignature import CosignerKey, add_lines, verify_cosignatures
 from audit.errors import BadSignatureError, MalformedError, Refusal, WitnessRefusedError
 from audit.evidence import verify_log_signature
 from audit.keys import VerifyingKey
@@ -224,8 +224,9 @@ class WitnessContact:
             note = Note.decode(said.note)
             checkpoint = Checkpoint.from_body(note.text)
             verify_log_signature(note, self._log.keys())
-            # Under whichever of its keys: since the last one it has served, this log may have sent it nothing.
-            self._line(note.text, note.signatures, (self.key, *self.named.earlier))
+            # The log's own signature says all that counts. The witness's line may be by another of its keys: an earlier
+            # one, if this log has sent it nothing since, or one that a directory out of a backup does not list yet.
+            verify_cosignatures(note, [self.key])
         except (MalformedError, BadSignatureError) as error:
             detail = f"what it says that it cosigned does not verify: {error}"
             raise PeerMisbehavedError(self.name, DenialReason.BAD_SIGNATURE, detail) from error

@@ -27,13 +27,11 @@ class NamedWitness:
         key: its cosignatures'.
         party: its name in the directory, empty where it is none or the policy gives a URL.
         url: the submission prefix, empty for a party.
-        earlier: a party's other witness keys on record: what it cosigned under one of them it still holds.
     """
 
     key: CosignerKey
     party: str
     url: str
-    earlier: tuple[CosignerKey, ...] = ()
 
 
 def read_policy(home: Home) -> Policy | None:
@@ -87,14 +85,14 @@ def named_witnesses(policy: Policy, own: str, directory: Directory) -> tuple[Nam
     named: dict[CosignerKey, NamedWitness] = {}
     for each in policy.witnesses.values():
         record = None if each.url else parties.get(each.key.key)
-        named[each.key] = NamedWitness(each.key, "", each.url) if record is None else _party(each.key, record)
+        named[each.key] = NamedWitness(each.key, "" if record is None else record.name, each.url)
     regulator = directory.party(directory.regulator)
     try:
         key = CosignerKey(_witness_key(regulator))
     except AuditError:
         pass
     else:
-        named.setdefault(key, _party(key, regulator))
+        named.setdefault(key, NamedWitness(key, regulator.name, ""))
     return tuple(each for each in named.values() if each.party != own)
 
 
@@ -107,8 +105,3 @@ def log_keys(own: str, directory: Directory, current: VerifyingKey) -> tuple[Ver
 
 def _witness_key(record: PartyRecord) -> VerifyingKey:
     return record.key(KeyPurpose.WITNESS)
-
-
-def _party(key: CosignerKey, record: PartyRecord) -> NamedWitness:
-    earlier = (each.key for each in record.keys if each.purpose is KeyPurpose.WITNESS and each.key != key.key)
-    return NamedWitness(key, record.name, "", tuple(map(CosignerKey, earlier)))

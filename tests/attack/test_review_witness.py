@@ -617,3 +617,23 @@ def test_an_operator_may_go_on_without_what_nobody_gives_back_and_that_is_record
     assert any(isinstance(entry, WitnessOverride) for entry in decoded(home.path))
     assert not home.restored_path.exists()
     start_provider(fed, "east")
+
+
+def test_a_backup_from_before_the_witness_changed_its_key_comes_back(fed: Federation) -> None:
+    """It knows the earlier key alone, and what the witness holds of it may bear the later one's line: it never started.
+
+    A line under which the party's own log has signed says nothing more; who answers is said by TLS.
+    """
+    until_kept(fed)
+    home = fed.providers["east"].home
+    fed.providers["east"].stop()
+    stop_regulator(fed)
+    rotate(fed.regulator.home, WITNESS)
+    start_regulator(fed)
+    desk = fed.regulator.party.witness
+    held = desk.witnessed(home.origin)
+    assert held is not None
+    desk.add_checkpoint(Submission(held.size, (), held.note))
+    home.restored_path.write_text("{}")
+    start_provider(fed, "east")
+    assert not home.restored_path.exists()

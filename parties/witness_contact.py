@@ -228,7 +228,10 @@ class WitnessContact:
             # one, if this log has sent it nothing since, or one that a directory out of a backup does not list yet.
             verify_cosignatures(note, [self.key])
         except (MalformedError, BadSignatureError) as error:
-            detail = f"what it says that it cosigned does not verify: {error}"
+            detail = (
+                f"what it says that it cosigned does not verify: {error}. Is this home a copy from before the party's"
+                " log key was rotated?"
+            )
             raise PeerMisbehavedError(self.name, DenialReason.BAD_SIGNATURE, detail) from error
         if checkpoint.origin != self._log.origin:
             raise PeerMisbehavedError(self.name, DenialReason.MALFORMED, "it answers for another log")

@@ -27,7 +27,7 @@ from typing import Final
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from audit.directory import Directory, Role, verify_directory
-from audit.errors import BadPassphraseError
+from audit.errors import BadPassphraseError, MalformedError
 from audit.keys import KeyPurpose, SigningKey, VerifyingKey
 from audit.names import key_name
 from parties.config import Overrides, PartyConfig, load_config
@@ -41,6 +41,7 @@ TLS_ATTEMPTS: Final = 10
 TLS_PAUSE_SECONDS: Final = 0.02
 """How often, and after which pause, key and certificate are read until they belong together."""
 MAX_DIRECTORY_BYTES: Final = 4 * 1024 * 1024
+KEY_LOST: Final = "put it back from where the keys are kept, or restore a backup with keys: `unseen restore`"
 PassphraseSource = Callable[[], bytes | None]
 """Asked once, and only if a key turns out to be encrypted; returns None when there is no passphrase."""
 
@@ -213,6 +214,8 @@ class Home:
             try:
                 mode = stat.S_IMODE(path.stat().st_mode)
             except OSError as error:
+                if isinstance(error, FileNotFoundError) and path != self.keys:
+                    continue  # a next key that was put in use since it was listed
                 raise HomeError(
                     f"{path} cannot be read ({error.strerror}); restore the home from its backup"
                 ) from error
@@ -230,14 +233,18 @@ class Home:
         return self._passphrase
 
     def _is_encrypted(self) -> bool:
-        return any(b"ENCRYPTED" in path.read_bytes()[:64] for path in self.keys.glob("*.pem"))
+        for path in self.keys.glob("*.pem"):
+            with contextlib.suppress(FileNotFoundError):  # a next key that was put in use since it was listed
+                if b"ENCRYPTED" in path.read_bytes()[:64]:
+                    return True
+        return False
 
     def signing_key(self, purpose: KeyPurpose) -> SigningKey:
         """Load one of the signing keys.
 
         Raises:
             PassphraseError: it is encrypted and the passphrase is missing or wrong.
-            HomeError: the file is missing.
+            HomeError: the file is missing or damaged.
         """
         return self._signing_key(purpose, self.keys / f"{purpose.value}.pem")
 
@@ -257,6 +264,8 @@ class Home:
             return SigningKey.from_pem(self.key_name(purpose), pem, passphrase)
         except BadPassphraseError as error:
             raise PassphraseError(f"the keys of {self.name} do not open: the passphrase is wrong") from error
+        except MalformedError as error:
+            raise HomeError(f"{path} is damaged: {error}; {KEY_LOST}") from error
 
     def tls(self) -> TlsMaterial:
         """Load key (decrypted), certificate and certificate authorities.
@@ -333,9 +342,10 @@ class Home:
             with path.open("rb") as file:
                 data = file.read(limit + 1)
         except FileNotFoundError as error:
-            raise HomeError(
-                f"{path} is missing: `unseen enrol accept BUNDLE` installs what enrolment brings"
-            ) from error
+            mend = (
+                KEY_LOST if path.parent == self.keys else "`unseen enrol accept BUNDLE` installs what enrolment brings"
+            )
+            raise HomeError(f"{path} is missing: {mend}") from error
         except OSError as error:
             raise HomeError(f"{path} cannot be read: {error.strerror}") from error
         if len(data) > limit:

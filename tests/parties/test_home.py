@@ -1,5 +1,7 @@
 import os
 import stat
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -124,6 +126,36 @@ def test_before_enrolment_the_missing_file_names_the_command(tmp_path: Path) -> 
     for act in (home.tls, home.regulator_key, home.directory_bytes):
         with pytest.raises(HomeError, match="unseen enrol accept"):
             act()
+
+
+@pytest.mark.parametrize("damage", [None, b"garbage", b""], ids=["missing", "garbage", "empty"])
+def test_a_lost_key_names_its_file_and_the_backup(tmp_path: Path, damage: bytes | None) -> None:
+    home = new_home(tmp_path, "east", Role.PROVIDER)
+    path = home.keys / "message.pem"
+    path.unlink() if damage is None else path.write_bytes(damage)
+    with pytest.raises(HomeError, match=r"keys/message\.pem is (missing|damaged).*unseen restore") as caught:
+        Home.open(home.path).signing_key(KeyPurpose.MESSAGE)
+    assert "enrol" not in str(caught.value)
+
+
+def test_a_home_opens_while_its_next_keys_come_and_go(tmp_path: Path) -> None:
+    """A renewal puts tls.next.pem in use while others, who have just listed the folder, look at each key."""
+    home = new_home(tmp_path, "east", Role.PROVIDER)
+    over = threading.Event()
+
+    def renew() -> None:
+        while not over.is_set():
+            write_file(home.keys / "a.next.pem", b"key", mode=0o600)
+            (home.keys / "a.next.pem").replace(home.keys / "b.pem")
+
+    with ThreadPoolExecutor(1) as threads:
+        renewing = threads.submit(renew)
+        try:
+            for _ in range(300):
+                assert Home.open(home.path).passphrase is None
+        finally:
+            over.set()
+        renewing.result(30)
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(tmp_path: Path) -> None:

@@ -23,6 +23,8 @@ from sandbox.errors import PeerUnavailableError
 from sandbox.ports import CurrentDirectory
 
 PROBE_SECONDS: Final = 3.0
+DIRECTORY_VERSION: Final = "unseen-directory"
+"""The metadata key under which a caller says which version of the party directory it goes by; see `Gate`."""
 _HTTP2_OPENING: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
 """RFC 9113, section 3.4: the client's preface and an empty SETTINGS frame; a server answers it with its own."""
 
@@ -35,16 +37,36 @@ Request_contra = TypeVar("Request_contra", contravariant=True)
 class Method(Protocol[Request_contra, Response_co]):
     """A generated stub's method, unary or streaming; gRPC's stubs type them as differing classes."""
 
-    def __call__(self, request: Request_contra, /, *, timeout: float | None = None) -> Response_co:
+    def __call__(
+        self,
+        request: Request_contra,
+        /,
+        *,
+        timeout: float | None = None,
+        metadata: tuple[tuple[str, str | bytes], ...] | None = None,
+    ) -> Response_co:
         """Send `request`; give up after `timeout` seconds."""
         ...
 
 
 class PeerChannel:
-    """An open way to one party. Threads may share one; it connects at the first call and again whenever needed."""
+    """An open way to one party. Threads may share one; it connects at the first call and again whenever needed.
 
-    def __init__(self, record: PartyRecord, endpoint: str, tls: TlsMaterial, limits: Limits, *, proxy: bool) -> None:
+    Every call says which version of `directory` the caller goes by.
+    """
+
+    def __init__(
+        self,
+        record: PartyRecord,
+        endpoint: str,
+        tls: TlsMaterial,
+        limits: Limits,
+        directory: CurrentDirectory,
+        *,
+        proxy: bool,
+    ) -> None:
         self.party = record.name
+        self._directory = directory
         self.endpoint = endpoint
         self._dns_name = record.dns_name
         self._tls = tls
@@ -71,11 +93,12 @@ class PeerChannel:
             PeerUnavailableError: the party is down, or silent until the deadline.
             CertificateRefusedError: one side refused the other's certificate.
             DeniedError and others: what the party answered, as `parties.errors.from_rpc_error` reads it.
+            StaleDirectoryError: the directory that `Dialler.dial` found this party in has expired since.
         """
-        seconds = self._seconds(timeout_ms)
+        seconds, version = self._seconds(timeout_ms), self._version()
         end = time.monotonic() + seconds
         try:
-            response = method(request, timeout=seconds)
+            response = method(request, timeout=seconds, metadata=version)
         except grpc.RpcError as error:
             raise self._explained(error, end) from error
         self._answered = True
@@ -85,12 +108,15 @@ class PeerChannel:
         self, method: Method[Request, Iterator[Response]], request: Request, *, timeout_ms: int | None = None
     ) -> Iterator[Response]:
         """Call a method that streams its answer; the deadline is for the whole stream; errors as for `call`."""
-        seconds = self._seconds(timeout_ms)
+        seconds, version = self._seconds(timeout_ms), self._version()
         end = time.monotonic() + seconds
         try:
-            yield from method(request, timeout=seconds)
+            yield from method(request, timeout=seconds, metadata=version)
         except grpc.RpcError as error:
             raise self._explained(error, end) from error
+
+    def _version(self) -> tuple[tuple[str, str | bytes], ...]:
+        return ((DIRECTORY_VERSION, str(self._directory().version)),)
 
     def _seconds(self, timeout_ms: int | None) -> float:
         wanted = self._limits.deadline_default_ms if timeout_ms is None else timeout_ms
@@ -152,7 +178,7 @@ class Dialler:
                 return known.channel
             config = self._home.config
             tls, proxy = self._home.tls(), config.network.http_proxy
-            channel = PeerChannel(record, endpoint, tls, config.limits, proxy=proxy)
+            channel = PeerChannel(record, endpoint, tls, config.limits, self._directory, proxy=proxy)
             self._open[record.name] = _Dialled(key, channel)
             if known is not None:
                 self._replace(known.channel, config.limits.deadline_max_ms / 1000)

@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 from grpc_status import rpc_status
 
 from audit.errors import MalformedError
+from parties.channel import DIRECTORY_VERSION
 from parties.config import Limits
 from parties.errors import is_expected, rich_status
 from parties.identity import claimed_identity, peer_identity
@@ -30,7 +31,8 @@ Decode = Callable[[bytes], Any] | None
 class Gate(grpc.ServerInterceptor):  # type: ignore[type-arg]  # generic in its stubs alone
     """Wraps every handler, so that services raise our exceptions and never touch a status.
 
-    In this order: the caller must be a party of the directory (UNKNOWN_PARTY, WRONG_ROLE), the call must carry a
+    In this order: the caller must be a party of the directory (UNKNOWN_PARTY, WRONG_ROLE), and one that goes by a newer
+    directory has this party ask for it too, so that keys just rotated or revoked count at once; the call must carry a
     deadline of at most `limits.deadline_max_ms` (DEADLINE_MISSING), its message must decode (MALFORMED). An exception
     that the table of `parties.errors` does not know is logged with its trace and answered INTERNAL without a word.
     """
@@ -108,6 +110,9 @@ class Gate(grpc.ServerInterceptor):  # type: ignore[type-arg]  # generic in its 
             if self.look_again is None:
                 raise
             peer_identity(context, self.look_again())
+        else:
+            if self.look_again is not None and _callers_version(context) > self._directory().version:
+                peer_identity(context, self.look_again())
 
     def _check_deadline(self, context: grpc.ServicerContext) -> None:
         remaining = context.time_remaining()  # gRPC gives a call without a deadline some 9e18 seconds
@@ -131,6 +136,13 @@ class Gate(grpc.ServerInterceptor):  # type: ignore[type-arg]  # generic in its 
             self._logger.error("a call failed", method=method, exc_info=error)
         context.abort_with_status(rpc_status.to_status(status))
         raise AssertionError("abort_with_status raises")
+
+
+def _callers_version(context: grpc.ServicerContext) -> int:
+    """The version of the directory that the caller says it goes by; 0 where it says none, or no version."""
+    said = next((value for key, value in context.invocation_metadata() if key == DIRECTORY_VERSION), "")
+    # A claim costs one question to the regulator in `LOOK_SECONDS`, no more; 2**53 bounds every version.
+    return int(said) if isinstance(said, str) and said.isascii() and said.isdigit() and len(said) <= 16 else 0
 
 
 def _received(requests: Iterator[bytes], decode: Decode) -> Any:

@@ -95,7 +95,9 @@ class PartyServer:
         self._gate.denied = hook
 
     def on_unknown(self, look_again: CurrentDirectory) -> None:
-        """Ask `look_again` for a newer directory before refusing an unknown party: it may have been enrolled since."""
+        """Ask `look_again` for a newer directory before refusing an unknown party, which may have been enrolled since,
+        and before answering one that goes by a newer directory.
+        """
         self._gate.look_again = look_again
 
     def start(self, listen: str = "") -> str:

@@ -120,7 +120,8 @@ def certified(town: Town, subject: Subject, party: str = "east") -> PeerChannel:
     certificate = authority.issue(key.public_key(), subject, now_ms=CLOCK.now_ms())
     tls = TlsMaterial(key_to_pem(key, None), certificate_to_pem(certificate), certificate_to_pem(anchor))
     record = town.directory.party(party)
-    return PeerChannel(record, record.endpoint, tls, town.home(MERCHANT).config.limits, proxy=False)
+    limits = town.home(MERCHANT).config.limits
+    return PeerChannel(record, record.endpoint, tls, limits, lambda: town.directory, proxy=False)
 
 
 @pytest.mark.parametrize("party", ["east", REGULATOR])

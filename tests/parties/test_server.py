@@ -11,11 +11,11 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from unseen.v1 import directory_pb2, directory_pb2_grpc
 
-from audit.directory import sign_directory
+from audit.directory import Directory, sign_directory
 from audit.entry import Denied, decode_entry
 from audit.keys import KeyPurpose
 from audit.names import Role
-from parties.channel import Dialler, PeerChannel, diagnose
+from parties.channel import DIRECTORY_VERSION, Dialler, PeerChannel, diagnose
 from parties.errors import (
     CertificateRefusedError,
     Culprit,
@@ -68,7 +68,7 @@ def tls_of(watch: Served, subject: Subject, authority: CertificateAuthority | No
 
 def peer(watch: Served, tls: TlsMaterial) -> PeerChannel:
     record = watch.directory().party("watch")
-    return PeerChannel(record, watch.endpoint, tls, watch.home.config.limits, proxy=False)
+    return PeerChannel(record, watch.endpoint, tls, watch.home.config.limits, watch.directory, proxy=False)
 
 
 def ask(channel: PeerChannel, version: int = 0) -> int:
@@ -126,7 +126,7 @@ def test_a_server_of_a_foreign_authority_is_refused_and_named(watch: Served, sho
 
 def test_another_party_at_the_endpoint_is_refused_by_its_name(watch: Served, shop: Home) -> None:
     record = replace(watch.directory().party("watch"), dns_name=f"watch.provider.{DOMAIN}")
-    channel = PeerChannel(record, watch.endpoint, shop.tls(), watch.home.config.limits, proxy=False)
+    channel = PeerChannel(record, watch.endpoint, shop.tls(), watch.home.config.limits, watch.directory, proxy=False)
     with pytest.raises(CertificateRefusedError, match=rf"watch\.provider\.{DOMAIN}") as caught:
         ask(channel)
     assert caught.value.culprit is Culprit.THEIRS
@@ -272,7 +272,7 @@ def test_a_party_that_does_not_answer_is_named_at_the_deadline(watch: Served, sh
     with socket.create_server(("127.0.0.1", 0)) as silent:
         record = watch.directory().party("watch")
         endpoint = f"127.0.0.1:{silent.getsockname()[1]}"
-        channel = PeerChannel(record, endpoint, shop.tls(), shop.config.limits, proxy=False)
+        channel = PeerChannel(record, endpoint, shop.tls(), shop.config.limits, watch.directory, proxy=False)
         stub = directory_pb2_grpc.DirectoryServiceStub(channel.channel)
         began = time.monotonic()
         with pytest.raises(PeerUnavailableError, match="within the deadline"):
@@ -351,6 +351,29 @@ def test_a_party_enrolled_a_moment_ago_is_known_at_once(watch: Served, tmp_path:
     channel = dialler.dial_at("watch", endpoint)
     stub = health_pb2_grpc.HealthStub(channel.channel)
     assert channel.call(stub.Check, health_pb2.HealthCheckRequest()).status == 1
+    dialler.close()
+    server.stop(0)
+
+
+@pytest.mark.parametrize(("said", "looks"), [("2", True), ("1", False), ("", False), ("9" * 17, False), ("-3", False)])
+def test_a_caller_with_a_newer_directory_has_the_server_look_for_it(
+    said: str, looks: bool, watch: Served, shop: Home
+) -> None:
+    held = replace(watch.directory(), version=1)
+    looked: list[Directory] = []
+
+    def look_again() -> Directory:
+        looked.append(watch.directory())
+        return looked[-1]
+
+    server = PartyServer(watch.home, directory=lambda: held, logger=make_logger(watch.home.config.telemetry, "watch"))
+    server.on_unknown(look_again)
+    dialler = Dialler(shop, watch.directory)
+    channel = dialler.dial_at("watch", server.start("127.0.0.1:0"))
+    check = health_pb2_grpc.HealthStub(channel.channel).Check
+    metadata = ((DIRECTORY_VERSION, said),)
+    assert check(health_pb2.HealthCheckRequest(), timeout=10, metadata=metadata).status == 1
+    assert bool(looked) is looks
     dialler.close()
     server.stop(0)
 

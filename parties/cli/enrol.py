@@ -31,6 +31,7 @@ from parties.founding import accept as accept_bundle
 from parties.founding import read_bundle_file
 from parties.home import Home
 from parties.identity import certificate_from_pem, fingerprint, spiffe_id_of
+from parties.telemetry import beside_a_command, make_logger
 
 app = typer.Typer(no_args_is_help=True, help="Join a federation by files: request, sign, accept.")
 File = Annotated[Path, typer.Argument(help="An enrolment request or bundle.", show_default=False)]
@@ -94,7 +95,7 @@ def _enrol(home: Home, request: bytes) -> bytes:
             dialler.close()
     from parties.regulator import Regulator  # noqa: PLC0415  (heavy, and needed only here)
 
-    regulator = Regulator.open(home)
+    regulator = Regulator.open(home, logger=make_logger(beside_a_command(home.config.telemetry), home.name))
     try:
         return regulator.enrol(request)
     finally:

@@ -26,13 +26,13 @@ def serve(
         str, typer.Option("--endpoint", help="HOST:PORT to listen on instead of the configured one; port 0: any.")
     ] = "",
     unsafe_without_witnesses: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--unsafe-without-witnesses",
             metavar="REASON",
             help="Take calls although this party's witnesses cannot be heard, until it stops; recorded for good.",
         ),
-    ] = "",
+    ] = None,
     passphrase_file: PassphraseOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -42,8 +42,8 @@ def serve(
             check_endpoint(endpoint)
         except ConfigError as error:
             raise UsageError(f"--endpoint: {error}") from error
-    if len(unsafe_without_witnesses) > MAX_REASON:
-        raise UsageError(f"--unsafe-without-witnesses: a reason has at most {MAX_REASON} characters")
+    if unsafe_without_witnesses is not None and not 0 < len(unsafe_without_witnesses.strip()) <= MAX_REASON:
+        raise UsageError(f"--unsafe-without-witnesses: say why, in 1 to {MAX_REASON} characters")
     opened = open_home(home, passphrase_file)
     stop = threading.Event()
 
@@ -54,7 +54,7 @@ def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)
     logger = make_logger(opened.config.telemetry, opened.name)
-    party = _open(opened, logger, unsafe_without_witnesses)
+    party = _open(opened, logger, unsafe_without_witnesses or "")
     try:
         server = PartyServer(opened, directory=party.directory, logger=logger)
         party.register(server)

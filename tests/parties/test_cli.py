@@ -68,6 +68,15 @@ def test_a_party_joins_by_files_from_the_shell(capsys: pytest.CaptureFixture[str
     assert vkey in (tmp_path / "shop" / "party.toml").read_text()
 
 
+def test_enrolling_says_nothing_of_witnesses_that_do_not_run_yet(capsys: pytest.CaptureFixture[str]) -> None:
+    found_two(capsys)
+    told(capsys, "init", "provider", "east", "--legal-entity", "P1", "--endpoint", "127.0.0.1:9", *DOMAIN)
+    told(capsys, "enrol", "sign", "east/enrolment-request.json", "--home", "watch")
+    unseen("enrol", "sign", "shop/enrolment-request.json", "--home", "watch")
+    said = capsys.readouterr().err.splitlines()
+    assert (len(said), "is enrolled" in said[0]) == (2, True), said
+
+
 def test_an_official_without_the_key_is_told_to_compare_it(capsys: pytest.CaptureFixture[str]) -> None:
     vkey = found_two(capsys)
     unseen("enrol", "sign", "shop/enrolment-request.json", "--home", "watch")
@@ -96,6 +105,8 @@ def test_refusals_have_their_exit_codes(capsys: pytest.CaptureFixture[str], tmp_
     refused(capsys, 2, "enrol", "sign", "shop/enrolment-request.json", "--home", "shop")
     refused(capsys, 2, "enrol", "sign", "shop/enrolment-request.json")
     refused(capsys, 2, "serve", "--home", "shop")
+    error = refused(capsys, 2, "serve", "--home", "watch", "--unsafe-without-witnesses", " ")
+    assert "say why" in str(error["message"])
     unseen("enrol", "sign", "shop/enrolment-request.json", "--home", "watch")
     told(capsys, "init", "merchant", "shop", "--legal-entity", "M2", *DOMAIN, "--home", "thief")
     error = refused(capsys, 4, "enrol", "sign", "thief/enrolment-request.json", "--home", "watch")

@@ -45,6 +45,7 @@ class OpenLedger:
     """A ledger given, as far as it had grown when it was opened."""
 
     party: str
+    role: Role
     origin: str
     size: int
     reader: LedgerReader
@@ -55,7 +56,7 @@ class OpenLedger:
         reader = open_reader(path / LEDGER_FILE if path.is_dir() else path)
         try:
             genesis = reader.genesis()
-            return cls(genesis.party, genesis.origin, reader.size, reader)
+            return cls(genesis.party, genesis.role, genesis.origin, reader.size, reader)
         except BaseException:
             reader.close()
             raise
@@ -112,6 +113,8 @@ def reconcile_command(
         for path in given:
             ledgers.append(OpenLedger.open(path))
             stack.callback(ledgers[-1].reader.close)
+        if paths:
+            _comparable(ledgers)
         by_party = {ledger.party: ledger for ledger in ledgers}
 
         def entry(party: str, index: int) -> bytes:
@@ -124,6 +127,17 @@ def reconcile_command(
     recorded = None if own is None else record_findings(own, result.findings, heads)
     _show(result, recorded, json=json)
     raise typer.Exit(VERIFICATION_FAILED if result.findings else 0)
+
+
+def _comparable(ledgers: Sequence[OpenLedger]) -> None:
+    """Raise `UsageError` where no pair of the ledgers can be compared: that they agree would say nothing."""
+    roles = {ledger.role for ledger in ledgers}
+    for role, article in ((Role.PROVIDER, "a provider"), (Role.MERCHANT, "a merchant")):
+        if role not in roles:
+            raise UsageError(
+                f"none of the ledgers given is {article}'s, so there is nothing to compare: name a provider's and a "
+                "merchant's at least"
+            )
 
 
 @contextmanager
@@ -208,7 +222,9 @@ def _show(result: Reconciliation, recorded: int | None, *, json: bool) -> None:
                 f"{unsettled} 张回执尚未在双方账本中确认，或比其中一份副本更新，不算差异",
             )
         )
-    if recorded is not None:
+    if recorded is not None and not result.findings:
+        talk(say("Nothing differs, so nothing was recorded", "没有差异，未记入任何条目"))
+    elif recorded is not None:
         talk(
             say(
                 f"{recorded} of {len(result.findings)} discrepancies were new and are recorded",

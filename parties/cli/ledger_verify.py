@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from audit.__main__ import (
+    DIRECTORY_FILE,
     EXIT_FAILED,
     EXIT_IMPOSSIBLE,
     EXIT_OK,
@@ -20,6 +21,7 @@ from audit.__main__ import (
 )
 from audit.contract_terms import ContractTerms
 from audit.errors import AuditError, VerificationImpossibleError
+from audit.verify_cosignatures import Cosigned
 from audit.verify_report import Report
 from parties.cli.chinese import DAMAGES
 from parties.cli.output import HomeOption, JsonOption, emit_json, emit_text, home_path, in_chinese, say, talk
@@ -27,6 +29,9 @@ from parties.errors import PartyError
 from parties.held_contracts import held_contracts
 from parties.home import Home
 from sandbox.errors import SandboxError
+
+NESTED: Final = 3
+"""How deep a copy lies in a home: replicas/PARTY/ledger.db."""
 
 
 def verify(
@@ -36,10 +41,11 @@ def verify(
     ] = None,
     home: HomeOption = None,
     directory: Annotated[
-        Path | None, typer.Option("--directory", help="The party directory; default: the home's.", show_default=False)
+        Path | None,
+        typer.Option("--directory", help="The party directory; default: the home's, or --home's.", show_default=False),
     ] = None,
     regulator_vkey: Annotated[
-        str, typer.Option("--regulator-vkey", help="The regulator's key; default: the home's.", show_default=False)
+        str, typer.Option("--regulator-vkey", help="The regulator's key; default: as there.", show_default=False)
     ] = "",
     witness_checkpoint: Annotated[
         list[Path] | None,
@@ -55,10 +61,12 @@ def verify(
 ) -> None:
     """Re-derive a ledger from its entries: exit 0 verified, 5 damaged, 6 could not be carried out."""
     ledger = path if path is not None else home_path(home)
+    around = _home_of(ledger, home)
     try:
-        terms = [*_held_terms(ledger, home), *map(contract_terms, contract or [])]
-        vkey = regulator_vkey or _pinned_vkey(ledger, directory, home)
-        report, found = verify_path(ledger, directory, vkey, witness_checkpoint or [], terms)
+        terms = [*_held_terms(around), *map(contract_terms, contract or [])]
+        judge = directory if directory is not None else _directory_file(ledger, around)
+        vkey = regulator_vkey or _pinned_vkey(ledger, judge, around)
+        report, found = verify_path(ledger, judge, vkey, witness_checkpoint or [], terms)
     except VerificationImpossibleError as error:
         if json:
             emit_json({"verified": False, "impossible": str(error)})
@@ -73,9 +81,23 @@ def verify(
     raise typer.Exit(EXIT_OK if report.verified else EXIT_FAILED)
 
 
-def _held_terms(ledger: Path, home: Path | None) -> list[ContractTerms]:
-    """The terms of the contracts in the vault beside the ledger, else in the home's; none where there is no vault."""
-    folder = ledger if (ledger / SETTINGS_FILE).is_file() else home
+def _home_of(ledger: Path, home: Path | None) -> Path | None:
+    """The home that a ledger is held against: the ledger's own, else `--home`, else the one that a copy lies in."""
+    if home is not None and not (ledger / SETTINGS_FILE).is_file():
+        return home
+    near = (ledger, *ledger.absolute().parents[:NESTED])
+    return next((folder for folder in near if (folder / SETTINGS_FILE).is_file()), None)
+
+
+def _directory_file(ledger: Path, home: Path | None) -> Path | None:
+    """The directory of the home that a copy is held against; None where the ledger is a home, or that has none yet."""
+    if home is None or home == ledger or not (home / DIRECTORY_FILE).is_file():
+        return None
+    return home / DIRECTORY_FILE
+
+
+def _held_terms(folder: Path | None) -> list[ContractTerms]:
+    """The terms of the contracts in a home's vault; none where there is no vault."""
     if folder is None:
         return []
     try:
@@ -91,13 +113,18 @@ def _held_terms(ledger: Path, home: Path | None) -> list[ContractTerms]:
 
 
 def _pinned_vkey(ledger: Path, directory: Path | None, home: Path | None) -> str:
-    """The regulator's key that `--home` pins, for a directory that is given beside a ledger without a home."""
+    """The regulator's key that a home pins, for a directory that judges a ledger which is no home."""
     if directory is None or home is None or (ledger / SETTINGS_FILE).is_file():
         return ""
     try:
         return Home.open(home).regulator_key().vkey()
     except (PartyError, AuditError) as error:
         raise VerificationImpossibleError(f"{home} pins no regulator's key ({error}): give --regulator-vkey") from error
+
+
+def _chinese_cosigned(cosigned: Cosigned) -> str:
+    _, _, time = cosigned_text(cosigned).rpartition(" at ")
+    return f"前 {cosigned.size} 个条目，由 {'、'.join(cosigned.by)} 于 {time} 见证"
 
 
 def _chinese_lines(report: Report, *, signatures_checked: bool) -> list[str]:
@@ -110,7 +137,7 @@ def _chinese_lines(report: Report, *, signatures_checked: bool) -> list[str]:
         f"外部锚定\t{'是' if report.anchored else '否：没有外部检查点，整本改写看不出来'}",
     ]
     if report.cosigned is not None:
-        lines.append(f"见证\t{cosigned_text(report.cosigned)}")
+        lines.append(f"见证\t{_chinese_cosigned(report.cosigned)}")
     if report.contracts_unchecked:
         lines.append(f"合约条款\t{report.contracts_unchecked} 份合约未核对：此处没有合约文本")
     if report.revoked_signatures:

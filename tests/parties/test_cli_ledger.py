@@ -214,7 +214,9 @@ def test_a_restored_party_that_has_not_caught_up_records_nothing(trade: Trade, u
     assert (code, "restored" in err) == (2, True)
 
 
-def test_ledgers_that_agree_exit_0_and_absent_ones_are_named(trade: Trade, unseen: Unseen, tmp_path: Path) -> None:
+def test_ledgers_that_agree_exit_0_and_those_that_cannot_be_compared_do_not(
+    trade: Trade, unseen: Unseen, tmp_path: Path
+) -> None:
     at_east, at_shop, _ = calls(trade.east, trade.shop, range(3))
     for home, entries, name in ((trade.east, at_east, "east"), (trade.shop, at_shop, "shop")):
         identity = LedgerIdentity(name, home.role, home.config.party.legal_entity, home.origin)
@@ -225,10 +227,30 @@ def test_ledgers_that_agree_exit_0_and_absent_ones_are_named(trade: Trade, unsee
     code, out, _ = unseen("reconcile", tmp_path / "east.db", tmp_path / "shop.db")
     assert code == 0
     assert out.splitlines()[1].split("\t")[:3] == ["east", "shop", "3"]
-    code, _, err = unseen("reconcile", tmp_path / "east.db")
-    assert (code, "not compared" in err) == (0, True)
+    for alone, lacking in (("east.db", "merchant"), ("shop.db", "provider")):
+        code, out, err = unseen("reconcile", tmp_path / alone)
+        assert (code, out, f"is a {lacking}'s" in err) == (2, "", True)
     assert unseen("reconcile", tmp_path / "east.db", tmp_path / "none.db")[0] == 1
-    assert unseen("reconcile", tmp_path / "east.db", tmp_path / "east.db")[0] == 1
+    assert unseen("reconcile", tmp_path / "east.db", tmp_path / "shop.db", tmp_path / "east.db")[0] == 1
+
+
+def test_a_copy_is_verified_by_the_directory_of_the_home_that_it_lies_in(trade: Trade, unseen: Unseen) -> None:
+    copy = trade.watch.path / "replicas" / "shop" / "ledger.db"
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    copy.write_bytes(trade.shop.ledger_path.read_bytes())
+    for named in ((copy,), (copy.parent,), (trade.shop.ledger_path,), (copy, "--home", trade.east.path)):
+        _, out, _ = unseen("verify", *named)
+        assert "receipts     signatures checked" in out, named
+    shutil.rmtree(copy.parent)
+
+
+def test_a_copy_that_lies_in_no_home_is_verified_by_the_home_that_is_named(
+    trade: Trade, unseen: Unseen, tmp_path: Path
+) -> None:
+    copy = tmp_path / "ledger.db"
+    copy.write_bytes(trade.shop.ledger_path.read_bytes())
+    assert "no directory given" in unseen("verify", copy)[1]
+    assert "receipts     signatures checked" in unseen("verify", copy, "--home", trade.watch.path)[1]
 
 
 @pytest.fixture

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
 from audit.checkpoint import Checkpoint, Note, NoteSignature
 from audit.clock import Clock
-from audit.errors import AuditError, QuorumMissingError, Refusal, WitnessRefusedError
+from audit.errors import QuorumMissingError, Refusal, WitnessRefusedError
 from audit.ledger import Ledger
 from audit.policy import Policy
-from parties.errors import LogForkedError, PartyError
+from parties.errors import LogForkedError
 from parties.telemetry import Logger
 from parties.witness_contact import Moment, OwnLog, Standing, WitnessContact
-from parties.witness_start import ASKING_THREADS, tell_of_lost_records, verify_not_forked
-from sandbox.errors import SandboxError
+from parties.witness_start import deal_with_all, tell_of_lost_records, verify_not_forked
 
 _CONTRADICTED: Final = frozenset({Refusal.CONFLICT, Refusal.BAD_PROOF})
 
@@ -112,34 +110,23 @@ class Pusher:
         `failing` is what to log of a failure; `done` tells with whom all is well after this.
         """
 
-        def attempt(contact: WitnessContact) -> NoteSignature | LogForkedError | None:
-            try:
-                given = deal(contact)
-            except LogForkedError as error:
-                contact.failed(error)
-                return error
-            except (AuditError, SandboxError, PartyError) as error:
-                if contact.failed(error):
-                    self.logger.warning(failing, witness=contact.name, error=str(error))
-                return None
+        given: dict[WitnessContact, NoteSignature] = {}
+        forked: LogForkedError | None = None
+        for contact, answer in deal_with_all(contacts, deal):
+            if isinstance(answer, LogForkedError):
+                forked = answer
+            if isinstance(answer, Exception):
+                if contact.failed(answer) and not isinstance(answer, LogForkedError):
+                    self.logger.warning(failing, witness=contact.name, error=str(answer))
+                continue
             tell_of_lost_records(contact, self.logger)
             if done(contact) and contact.answered():
                 self.logger.info("a witness cosigns again", witness=contact.name)
-            return given
-
-        if len(contacts) <= 1:
-            answers = [attempt(contact) for contact in contacts]
-        else:
-            with ThreadPoolExecutor(ASKING_THREADS, thread_name_prefix="witness") as threads:
-                answers = list(threads.map(attempt, contacts))
-        for answer in answers:
-            if isinstance(answer, LogForkedError):
-                raise answer
-        return {
-            contact: answer
-            for contact, answer in zip(contacts, answers, strict=True)
-            if answer is not None and not isinstance(answer, LogForkedError)
-        }
+            if answer is not None:
+                given[contact] = answer
+        if forked is not None:
+            raise forked
+        return given
 
 
 def quorum_moment(policy: Policy, contacts: Sequence[WitnessContact]) -> Moment | None:

@@ -6,9 +6,9 @@ checkpoint that a witness holds tells; nobody has to be believed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Final
+from typing import Final, TypeVar
 
 from audit.checkpoint import Checkpoint
 from audit.errors import AuditError, LedgerUnavailableError, QuorumMissingError
@@ -22,6 +22,8 @@ from parties.telemetry import Logger
 from parties.witness_contact import Heard, OwnLog, Standing, WitnessContact
 from sandbox.errors import DenialReason, PeerMisbehavedError, SandboxError
 
+_T = TypeVar("_T")
+
 FETCH_MS: Final = 600_000
 """How long fetching lost entries may take."""
 ASKING_THREADS: Final = 64
@@ -31,24 +33,34 @@ ASKING_THREADS: Final = 64
 def hear_all(contacts: Iterable[WitnessContact], timeout_ms: int, logger: Logger) -> Mapping[WitnessContact, Heard]:
     """Ask every witness at once what it holds; those that do not answer are left out, and know why."""
 
-    def hear(contact: WitnessContact) -> Heard | None:
-        try:
-            heard = contact.hear(timeout_ms)
-        except (AuditError, SandboxError, PartyError) as error:
-            if contact.failed(error):
-                logger.info("a witness was not heard", witness=contact.name, error=str(error))
-            return None
+    found: dict[WitnessContact, Heard] = {}
+    for contact, said in deal_with_all(contacts, lambda contact: contact.hear(timeout_ms)):
+        if isinstance(said, Exception):
+            if contact.failed(said):
+                logger.info("a witness was not heard", witness=contact.name, error=str(said))
+            continue
         contact.answered()
         tell_of_lost_records(contact, logger)
-        return heard
+        found[contact] = said
+    return found
+
+
+def deal_with_all(
+    contacts: Iterable[WitnessContact], deal: Callable[[WitnessContact], _T]
+) -> list[tuple[WitnessContact, _T | Exception]]:
+    """Deal with all at once; what each gave, or why it did not, in their order, so that it is logged in one order."""
+
+    def attempt(contact: WitnessContact) -> _T | Exception:
+        try:
+            return deal(contact)
+        except (AuditError, SandboxError, PartyError) as error:
+            return error
 
     asked = tuple(contacts)
-    if len(asked) == 1:
-        answers = [hear(asked[0])]
-    else:
-        with ThreadPoolExecutor(ASKING_THREADS, thread_name_prefix="witness") as threads:
-            answers = list(threads.map(hear, asked))
-    return {contact: heard for contact, heard in zip(asked, answers, strict=True) if heard is not None}
+    if len(asked) <= 1:
+        return [(contact, attempt(contact)) for contact in asked]
+    with ThreadPoolExecutor(ASKING_THREADS, thread_name_prefix="witness") as threads:
+        return list(zip(asked, threads.map(attempt, asked), strict=True))
 
 
 def tell_of_lost_records(contact: WitnessContact, logger: Logger) -> None:

@@ -118,7 +118,10 @@ def verify_signed_by(envelope: Envelope, record: PartyRecord) -> None:
             detail = f"{line.keyid} is a {item.purpose.value} key and signs no messages"
             raise DeniedError(DenialReason.BAD_SIGNATURE, clause, detail)
         if item.status is KeyStatus.REVOKED:
-            detail = f"{line.keyid} is revoked; sign again with the party's current key"
+            detail = (
+                f"{line.keyid}, which signed this contract, is revoked, and the contract ends with it: the merchant "
+                "applies for another (unseen contract apply), and all sign that with the keys that they have now"
+            )
             raise DeniedError(DenialReason.BAD_SIGNATURE, clause, detail)
         verify_by_key(envelope, item.key, clause)
 

@@ -119,7 +119,7 @@ def _standing(examined: Examination, answer: Answer, log: OwnLog) -> Iterator[Fi
         yield failure(CheckName.WITNESSES, Trouble.WITNESS_REFUSES, detail, mend)
         return
     if answer.heard is None:
-        mend = f"see that {name} runs and can be reached; the policy is {examined.home.policy_path}, or the regulator"
+        mend = f"see that {name} runs and can be reached; unseen witness policy {examined.at_home} shows who is needed"
         yield warning(CheckName.WITNESSES, Trouble.WITNESS_SILENT, f"{name}: {answer.error}", mend)
         return
     standing, checkpoint = log.standing(answer.heard.checkpoint), answer.heard.checkpoint
@@ -163,7 +163,10 @@ def _quorum(
         last_ms = _last_quorum(policy, reader)
         since = "never" if last_ms is None else f"{span(examined.clock.now_ms() - last_ms)} ago"
         allowed = span(examined.home.config.witness.max_silence_ms)
-        detail = f"{error}; last reached {since}: calls are refused when that is more than {allowed}"
+        detail = (
+            f"{error}; last reached {since}: a party at work refuses calls after {allowed}, and one that starts, as a "
+            "merchant's every command does, takes none before it is reached"
+        )
         mend = "bring the witnesses back, or name others in the policy"
         yield failure(CheckName.WITNESSES, Trouble.QUORUM_OLD, detail, mend)
 
@@ -181,7 +184,7 @@ def _clock(examined: Examination, answers: Sequence[Answer]) -> Finding:
     """The median of the witnesses' clocks against this machine's; others allow `skew_ms` and refuse beyond it."""
     told = [answer for answer in answers if answer.offset_ms is not None]
     if not told:
-        mend = "bring a witness back; meanwhile: timedatectl status"
+        mend = "see what is said of the witnesses; meanwhile: timedatectl status"
         return warning(CheckName.CLOCK, Trouble.CLOCK_UNKNOWN, "no witness told its time", mend)
     offset_ms = int(median(answer.offset_ms or 0 for answer in told))
     surely_ms = max(0, abs(offset_ms) - max(answer.doubt_ms for answer in told))

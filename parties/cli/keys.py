@@ -10,7 +10,7 @@ import typer
 from audit.clock import SystemClock
 from audit.directory import MAX_DIRECTORY_BYTES, Directory, KeyStatus, verify_directory
 from audit.envelope import Envelope, PayloadType
-from audit.errors import MalformedError, UnknownPartyError
+from audit.errors import MalformedError, RevokedKeyError, UnknownPartyError
 from audit.keys import KeyPurpose, VerifyingKey
 from audit.names import Role
 from parties.cli.chinese import word
@@ -119,6 +119,8 @@ def sign(
     data = _read_request(request)
     asked, _ = read_rotation(data)
     path = _writable(out if out is not None else Path(f"{asked.party}.directory.dsse"))
+    if not replace_revoked:
+        _expect_believed(opened, asked.party)
     with reach_registry(opened) as registry:
         answer = registry.rotate(data, replace_revoked=replace_revoked)
     write_file(path, answer)
@@ -131,6 +133,17 @@ def sign(
     )
     talk(f"  unseen keys accept {path}")
     emit_json({"answer": str(path), "name": asked.party, "version": version}) if json else emit_text(str(path))
+
+
+def _expect_believed(home: Home, party: str) -> None:
+    """Raise `KeyChangeError` where nobody is to believe the party's requests before its officials were identified."""
+    try:
+        home.directory(now_ms=0).party(party).key(KeyPurpose.MESSAGE)
+    except RevokedKeyError as error:
+        raise KeyChangeError(
+            f"{error}. Identify its officials in person or by telephone, compare the keys with what unseen keys show "
+            "says, and then: unseen keys sign --replace-revoked"
+        ) from error
 
 
 @app.command()

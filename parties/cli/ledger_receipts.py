@@ -84,8 +84,9 @@ def receipts_command(
 ) -> None:
     """List the receipts of a provider or merchant, also while it is running.
 
-    Each is open (not countersigned yet, so not charged), acknowledged, or aborted. A merchant with 16 open ones at a
-    provider is refused there until it has sent its acknowledgements.
+    Each is open (not countersigned, so not charged), acknowledged, or aborted.
+
+    With 16 open at a provider, a merchant is refused there until it acknowledges.
     """
     own = open_home(home)
     if own.role is Role.REGULATOR:

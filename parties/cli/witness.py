@@ -88,8 +88,9 @@ def evidence(
 ) -> None:
     """Show what this party refused to cosign, and keeps: two checkpoints of one log, both with the log's signature.
 
-    "forked" proves that the log signed two histories. "shrunk" is a suspicion: a checkpoint of fewer entries than one
-    before, which may be an old one that came late.
+    "forked" proves that the log signed two histories.
+
+    "shrunk" is a suspicion: fewer entries than before; it may have come late.
     """
     with _records(open_home(home)) as store:
         logs = [_find(store, log)] if log else list(store.logs() if store is not None else ())

@@ -98,7 +98,7 @@ def test_a_revoked_party_comes_back_through_officials(watch: Served, shop: Home,
     assert "laptop stolen" in watch.log.getvalue()
     assert "--replace-revoked" in said("keys", "rotate", "--home", "shop", code=4)["message"]
     said("keys", "rotate", "--out", "ask.json", "--home", "shop")
-    assert said("keys", "sign", "ask.json", "--home", "watch", code=4)["reason"] == "BAD_SIGNATURE"
+    assert "--replace-revoked" in said("keys", "sign", "ask.json", "--home", "watch", code=4)["message"]
     said("keys", "sign", "ask.json", "--replace-revoked", "--home", "watch")
     said("keys", "accept", "shop.directory.dsse", "--home", "shop")
     assert said("keys", "rotate", "--home", "shop")["version"] == 5

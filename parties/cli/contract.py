@@ -24,6 +24,7 @@ from parties.cli.output import (
 )
 from parties.contract_ids import find_contract
 from parties.errors import UsageError
+from parties.files import write_file
 from parties.held_contracts import describe_contract, held_contracts, missing_signers
 from parties.home import Home
 from parties.officials import decide
@@ -174,9 +175,23 @@ def list_contracts(home: HomeOption = None, json: JsonOption = False) -> None:
 
 
 @app.command()
-def show(contract: ContractArgument, home: HomeOption = None, json: JsonOption = False) -> None:
+def show(
+    contract: ContractArgument,
+    document: Annotated[
+        Path | None,
+        typer.Option(
+            "--document",
+            help="A file to write: the contract as signed, for `unseen ledger verify --contract`.",
+            show_default=False,
+        ),
+    ] = None,
+    home: HomeOption = None,
+    json: JsonOption = False,
+) -> None:
     """Show one contract: what it permits and costs, who has signed, what was decided."""
     record = find_contract(held_contracts(open_home(home)), contract)
+    if document is not None:
+        write_file(document, record.envelope.encode())
     now_ms = SystemClock().now_ms()
     if json:
         emit_json(describe_contract(record, now_ms))

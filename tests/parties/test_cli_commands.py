@@ -1,6 +1,8 @@
 """The commands of providers, merchants and regulators, against a running federation."""
 
 import json
+import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -103,6 +105,19 @@ def test_a_contract_is_shown_with_its_signatures_and_columns(unseen, contract):
     assert {column["name"] for column in shown["columns"]} == {"wage", "education", "parttime"}
     code, out, _ = unseen("north", "contract", "show", contract[:8])
     assert "Wage statistics for a test." in out
+
+
+def test_a_contract_written_out_is_what_a_ledger_without_its_vault_is_held_against(
+    fed, unseen, contract, tmp_path, capsys
+):
+    document, ledger = tmp_path / "contract.json", str(tmp_path / "ledger.db")
+    assert unseen("north", "contract", "show", contract[:8], "--document", str(document))[0] == 0
+    with closing(sqlite3.connect(fed.homes()["north"].ledger_path)) as source, closing(sqlite3.connect(ledger)) as copy:
+        source.backup(copy)
+    assert run(["ledger", "verify", ledger]) == 0
+    assert "not checked of 1 contracts" in capsys.readouterr().out
+    assert run(["ledger", "verify", ledger, "--contract", str(document)]) == 0
+    assert "not checked of" not in capsys.readouterr().out
 
 
 def test_the_regulator_suspends_and_resumes_through_its_running_server(fed, unseen, contract):

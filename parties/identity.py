@@ -261,7 +261,10 @@ def peer_identity(context: grpc.ServicerContext, directory: Directory) -> PeerId
     except IdentityError as error:
         raise DeniedError(DenialReason.UNKNOWN_PARTY, "certificate", str(error)) from error
     if fingerprint(certificate) in directory.revoked_certificates:
-        detail = f"the regulator has revoked this certificate of {uri}: enrol a new one"
+        detail = (
+            f"the regulator has revoked this certificate of {uri}: make a request with `unseen certificate renew --out "
+            "FILE` and bring it to the regulator"
+        )
         raise DeniedError(DenialReason.UNKNOWN_PARTY, "certificate", detail)
     return identify(uri, directory)
 

@@ -188,7 +188,7 @@ def revoke(
     directory = opened.directory(now_ms=0)
     if not party and (purpose or keyid or not certificate):
         raise UsageError("name the party whose keys are to be revoked, or a --certificate")
-    keyids = list(keyid or ())
+    keyids = [_listed(directory, party, named) for named in keyid or ()]
     if party and (purpose or not keyid):
         keyids += _active(directory, party, frozenset(purpose or KeyPurpose))
     fingerprints = sorted({item for named in certificate or () for item in _fingerprints(opened, directory, named)})
@@ -213,6 +213,14 @@ def _active(directory: Directory, party: str, purposes: Collection[KeyPurpose]) 
     if not found:
         raise KeyChangeError(f"{party} has no such active key: unseen keys list {party}")
     return found
+
+
+def _listed(directory: Directory, party: str, keyid: str) -> str:
+    if all(item.key.keyid != keyid for item in directory.party(party).keys):
+        raise UsageError(
+            f"--keyid {keyid:.150}: {party} has no such key on record; unseen keys list {party} shows them"
+        )
+    return keyid
 
 
 def _fingerprints(home: Home, directory: Directory, named: str) -> list[str]:

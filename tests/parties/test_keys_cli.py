@@ -104,6 +104,11 @@ def test_a_revoked_party_comes_back_through_officials(watch: Served, shop: Home,
     assert said("keys", "rotate", "--home", "shop")["version"] == 5
 
 
+def test_a_key_that_is_on_no_record_cannot_be_revoked(watch: Served, shop: Home, said) -> None:
+    named = ("keys", "revoke", "shop", "--keyid", "nonsense", "--reason", "x", "--home", "watch")
+    assert "unseen keys list shop" in said(*named, code=2)["message"]
+
+
 def test_everybodys_keys_are_listed(watch: Served, shop: Home, said, capsys, monkeypatch) -> None:
     said("keys", "rotate", "--purpose", "log", "--home", "shop")
     listed = said("keys", "list", "shop", "--home", "shop")

@@ -115,9 +115,7 @@ class ServedDatasets:
         self._resources.close()
 
 
-def check_declared(
-    folder: Path, environ: Mapping[str, str]
-) -> list[tuple[DatasetDeclaration, tuple[Violation, ...]]]:
+def check_declared(folder: Path, environ: Mapping[str, str]) -> list[tuple[DatasetDeclaration, tuple[Violation, ...]]]:
     """Hold each declaration of a folder against its data; errors as `Catalogue.load` and `Source.check`."""
     checked = []
     for declaration in Catalogue.load(folder).datasets:

@@ -46,6 +46,10 @@ class MalformedError(AuditError):
     """Bytes or values that are not in the one accepted form."""
 
 
+class ReceiptPrefixError(MalformedError):
+    """What was given names no one receipt: too little of its identifier, or no identifier."""
+
+
 class LimitExceededError(MalformedError):
     """Longer, deeper or larger than the documented limit."""
 

@@ -8,7 +8,7 @@ from audit.checkpoint import Checkpoint, Note
 from audit.directory import MAX_DIRECTORY_BYTES, Directory
 from audit.entry import Ack, Outcome, Side, decode_entry
 from audit.envelope import Envelope, PayloadType
-from audit.errors import LedgerError, MalformedError, UnknownReceiptError
+from audit.errors import LedgerError, ReceiptPrefixError, UnknownReceiptError
 from audit.ledger import LedgerReader
 from audit.portable_receipt import PortableReceipt, ProvenEntry
 from audit.verify_cosignatures import Witnesses
@@ -31,7 +31,8 @@ def prove_receipt(reader: LedgerReader, receipt: str, directory: Envelope) -> Po
         directory: the regulator's, as signed.
 
     Raises:
-        MalformedError: no identifier, or the beginning of several; or its entry cannot be read.
+        ReceiptPrefixError: no identifier, too little of one, or the beginning of several.
+        MalformedError: its entry cannot be read.
         UnknownReceiptError: the ledger holds no such receipt.
         LedgerError: not acknowledged, or not yet under a signed checkpoint.
         LedgerDamagedError: an entry is missing.
@@ -67,7 +68,7 @@ def _checkpoint_over(reader: LedgerReader, last: int, witnesses: Witnesses) -> t
 def _find(reader: LedgerReader, wanted: str) -> list[tuple[int, bytes, Outcome | Ack]]:
     """The OUTCOME of the one receipt so named and, in a provider's ledger, its ACK."""
     if _PREFIX.fullmatch(wanted) is None:
-        raise MalformedError(
+        raise ReceiptPrefixError(
             f"{wanted[:70]!r} is no receipt: give {SHORTEST_PREFIX} to 64 characters of its identifier"
         )
     mentioned = list(_mentions(reader, wanted))
@@ -75,7 +76,9 @@ def _find(reader: LedgerReader, wanted: str) -> list[tuple[int, bytes, Outcome |
     if not identifiers:
         raise UnknownReceiptError(f"the ledger holds no receipt {wanted}: `unseen ledger show` lists what it holds")
     if len(identifiers) > 1:
-        raise MalformedError(f"{wanted} is the beginning of several receipts ({identifiers[0]}, ...): give more of it")
+        raise ReceiptPrefixError(
+            f"{wanted} is the beginning of several receipts ({identifiers[0]}, ...): give more of it"
+        )
     outcome = next(each for each in mentioned if isinstance(each[2], Outcome))
     if outcome[2].side is Side.MERCHANT:
         return [outcome]

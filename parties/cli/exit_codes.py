@@ -28,6 +28,7 @@ TABLE: Final[Mapping[type[Exception], int]] = {
     audit.CommitmentMismatchError: VERIFICATION_FAILED,
     audit.DirectoryConflictError: VERIFICATION_FAILED,
     audit.LedgerDamagedError: VERIFICATION_FAILED,
+    audit.ReceiptPrefixError: USAGE,
     audit.RevokedKeyError: VERIFICATION_FAILED,
     audit.StaleDirectoryError: VERIFICATION_FAILED,
     audit.UnknownPartyError: NOT_FOUND,

@@ -26,11 +26,11 @@ from parties.cli.output import (
     say,
     talk,
 )
-from parties.errors import HomeError, UsageError
+from parties.errors import HomeError, IdentityError, UsageError
 from parties.files import write_file
 from parties.founding import read_bundle_file
 from parties.home import Home
-from parties.identity import MAX_PEM_BYTES, fingerprint
+from parties.identity import MAX_PEM_BYTES, certificate_from_pem, fingerprint
 from parties.registry_access import reach_registry
 
 app = typer.Typer(no_args_is_help=True, help="The TLS certificate: renew it before it expires. Parties at work do.")
@@ -98,7 +98,12 @@ def accept(
     """At the party: verify ANSWER and go over to it and its TLS key."""
     opened, clock = open_home(home, passphrase_file), SystemClock()
     directory = opened.directory(now_ms=0)
-    renewed = install_certificate(opened, _read(answer, MAX_PEM_BYTES), directory, now_ms=clock.now_ms())
+    pem = _read(answer, MAX_PEM_BYTES)
+    try:
+        certificate_from_pem(pem)
+    except IdentityError:
+        raise IdentityError(f"{answer} holds no certificate: give what `unseen certificate sign` wrote") from None
+    renewed = install_certificate(opened, pem, directory, now_ms=clock.now_ms())
     _tell(opened, renewed, json=json)
 
 

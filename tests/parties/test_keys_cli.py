@@ -173,4 +173,6 @@ def test_commands_say_what_file_or_home_they_want(watch: Served, shop: Home, sai
         ("certificate", "sign", "nothing.json", "--home", "shop"),
     ):
         assert said(*arguments, code=2)["message"], arguments
-    assert said("certificate", "accept", "shop/party.toml", "--home", "shop", code=1)["error"] == "IdentityError"
+    refused = said("certificate", "accept", "shop/party.toml", "--home", "shop", code=1)
+    assert refused["error"] == "IdentityError"
+    assert refused["message"].startswith("shop/party.toml holds no certificate")

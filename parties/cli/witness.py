@@ -253,8 +253,9 @@ def _write_evidence(folder: Path, each: Evidence) -> list[Path]:
 
 
 def _write(path: Path, data: bytes) -> None:
+    """Write a file, in a folder that is made if need be; those above it are not, so that a mistyped path makes none."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(exist_ok=True)
         path.write_bytes(data)
     except OSError as error:
         raise UsageError(f"{path} cannot be written ({error.strerror}): give another --out") from error

@@ -120,6 +120,15 @@ def test_evidence_is_shown_and_written_out_with_both_notes(watched: Watched, uns
     evidence.verify([watched.east.signing_key(KeyPurpose.LOG).verifying_key])
     (tmp_path / "file").write_text("")
     assert unseen("witness", "evidence", "--out", tmp_path / "file", "--home", watched.watch.path)[0] == 2
+    assert unseen("witness", "evidence", "--out", tmp_path / "a" / "b", "--home", watched.watch.path)[0] == 2
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_mistyped_path_makes_no_tree_of_folders(watched: Watched, unseen: Unseen, tmp_path: Path) -> None:
+    out = tmp_path / "a" / "b" / "note"
+    code, _, err = unseen("witness", "checkpoint", "east", "--out", out, "--home", watched.watch.path)
+    assert (code, "cannot be written" in err) == (2, True)
+    assert not (tmp_path / "a").exists()
 
 
 def test_nothing_kept_against_a_log_is_not_found(tmp_path: Path, unseen: Unseen) -> None:

@@ -114,7 +114,7 @@ DENIALS: Final[Mapping[DenialReason, str]] = {
     DenialReason.ROSTER_MISMATCH: "参与名单与请求不符",
     DenialReason.RATE_LIMITED: "请求过于频繁，请稍后再试",
     DenialReason.LEDGER_UNAVAILABLE: "账本无法写入，因此什么都没有给出",
-    DenialReason.WITNESSES_UNHEARD: "该参与方太久没有得到账本见证方的确认，因此什么都不给出",
+    DenialReason.WITNESSES_UNHEARD: "该参与方的账本目前没有得到见证方的确认，因此不受理调用",
     DenialReason.LEGAL_ENTITY_CLASH: "两个参与方属于同一法人",
     DenialReason.BAD_MODULUS: "加密公钥未通过检查",
     DenialReason.BAD_CIPHERTEXT: "密文未通过检查",

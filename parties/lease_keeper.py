@@ -7,6 +7,7 @@ from typing import Final
 from audit.clock import Clock
 from audit.errors import AuditError
 from parties.errors import PartyError
+from parties.lasting_trouble import LastingTrouble
 from parties.provider_desk import ProviderDesk
 from parties.telemetry import Logger
 from sandbox.contract_book import ContractBook
@@ -29,6 +30,7 @@ class LeaseKeeper:
         self._desk = desk
         self._clock = clock
         self._logger = logger
+        self._trouble = LastingTrouble()
         self._due_ms: dict[str, int] = {}
         self._deliver_ms = 0
 
@@ -50,11 +52,20 @@ class LeaseKeeper:
         try:
             self._desk.hear(record.contract_id)
         except (SandboxError, PartyError, AuditError) as error:
+            self._tell(record, error)
+            return min(interval_ms, RETRY_MS)
+        if self._trouble.ended(record.contract_id):
+            self._logger.info("the regulator was heard again", contract=record.contract_id)
+        return interval_ms
+
+    def _tell(self, record: ContractRecord, error: Exception) -> None:
+        ended = self._clock.now_ms() >= record.lease_end_ms
+        if self._trouble.is_news(record.contract_id, f"{type(error).__name__} {ended}"):
             self._logger.warning(
-                "the regulator was not heard; the contract's lease runs on",
+                "the regulator was not heard; the contract's lease has ended"
+                if ended
+                else "the regulator was not heard; the contract's lease runs on",
                 contract=record.contract_id,
                 lease_end_ms=record.lease_end_ms,
                 error=str(error),
             )
-            return min(interval_ms, RETRY_MS)
-        return interval_ms

@@ -12,6 +12,7 @@ from parties.client.contracts import ContractClient
 from parties.directory_feed import DirectoryFeed
 from parties.errors import PartyError
 from parties.identity import require_role
+from parties.lasting_trouble import LastingTrouble
 from parties.provider_datasets import ServedDatasets
 from parties.telemetry import Logger
 from sandbox.authorise import PeerIdentity
@@ -53,6 +54,7 @@ class ProviderDesk:
         self._datasets = datasets
         self._feed = feed
         self._contracts = contracts
+        self._trouble = LastingTrouble()
 
     def apply(self, envelope: bytes, peer: PeerIdentity) -> ContractRecord:
         """Take in a contract that `peer`, its merchant, has signed."""
@@ -121,8 +123,10 @@ class ProviderDesk:
             except DeniedError as error:  # a contract that never came to the regulator needs no ending there
                 self._place.logger.info("the regulator took no action", reason=error.reason.value, clause=error.clause)
             except (SandboxError, PartyError) as error:
-                self._place.logger.warning("a decision waits for the regulator", error=str(error))
+                if self._trouble.is_news(key, type(error).__name__):
+                    self._place.logger.warning("a decision waits for the regulator", error=str(error))
                 continue
+            self._trouble.ended(key)
             self._place.vault.delete(VaultKind.OUTBOX, key)
 
     def _from_merchant(self, envelope: bytes, peer: PeerIdentity) -> Envelope:

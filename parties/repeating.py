@@ -6,19 +6,24 @@ import threading
 from collections.abc import Callable
 
 from parties.errors import is_expected
+from parties.lasting_trouble import LastingTrouble
 from parties.telemetry import Logger
 
 JOIN_SECONDS = 15.0
 
 
 class Repeating:
-    """Runs `task` every `seconds` in a thread of its own. What it raises is logged; the next turn comes anyway."""
+    """Runs `task` every `seconds` in a thread of its own. What it raises is logged; the next turn comes anyway.
+
+    What is expected, such as a peer that is away, is logged when it begins or changes and then every few minutes.
+    """
 
     def __init__(self, name: str, seconds: float, task: Callable[[], None], logger: Logger) -> None:
         self._name = name
         self._seconds = seconds
         self._task = task
         self._logger = logger
+        self._trouble = LastingTrouble()
         self._stop = threading.Event()
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -47,9 +52,11 @@ class Repeating:
             try:
                 self._task()
             except Exception as error:
-                if is_expected(error):
-                    self._logger.warning("background work failed", task=self._name, error=str(error))
-                else:
+                if not is_expected(error):
                     self._logger.error("background work failed", task=self._name, exc_info=error)
+                elif self._trouble.is_news(self._name, type(error).__name__):
+                    self._logger.warning("background work failed", task=self._name, error=str(error))
+            else:
+                self._trouble.ended(self._name)
             self._wake.wait(self._seconds)
             self._wake.clear()

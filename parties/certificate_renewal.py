@@ -170,11 +170,14 @@ class CertificateKeeper:
 
         Raises as `renew_certificate`; call it again later.
         """
-        directory = self._directory()
-        try:
-            held = check_issuer(self._home, directory)
-        except KeyChangeError:
-            return
-        if _left_ms(held, self._clock) < RENEW_DAYS * _DAY_MS:
-            renewed = renew_certificate(self._home, directory, self._issue, self._clock)
+        if self.is_due():
+            renewed = renew_certificate(self._home, self._directory(), self._issue, self._clock)
             self._logger.info("certificate renewed", valid_until=f"{renewed.not_valid_after_utc:%Y-%m-%d}")
+
+    def is_due(self) -> bool:
+        """Whether `turn` would renew now. Raises as `check_issuer`, but for what another authority issued."""
+        try:
+            held = check_issuer(self._home, self._directory())
+        except KeyChangeError:
+            return False
+        return _left_ms(held, self._clock) < RENEW_DAYS * _DAY_MS

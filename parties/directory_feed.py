@@ -22,8 +22,9 @@ from parties.errors import PartyError
 from parties.founding import install_directory
 from parties.home import Home
 from parties.key_files import keys_not_in_use
+from parties.lasting_trouble import LastingTrouble
 from parties.telemetry import Logger
-from sandbox.errors import SandboxError
+from sandbox.errors import PeerUnavailableError, SandboxError
 
 REFRESH_SECONDS: Final = 60.0
 LOOK_SECONDS: Final = 2.0
@@ -55,10 +56,14 @@ class DirectoryFeed:
         home: where the directory is kept.
         clock: decides whether it has expired.
         accepted: called with the first directory and every newer one, before it is used.
-        logger: hears of refreshes that fail.
+        logger: hears of refreshes that fail, when that begins or changes and then every few minutes.
+        ask_timeout_ms: how long the regulator may take.
     """
 
-    def __init__(self, home: Home, clock: Clock, accepted: Accepted, logger: Logger) -> None:
+    def __init__(
+        self, home: Home, clock: Clock, accepted: Accepted, logger: Logger, *, ask_timeout_ms: int | None = None
+    ) -> None:
+        self._ask_timeout_ms = ASK_TIMEOUT_MS if ask_timeout_ms is None else ask_timeout_ms
         self._home = home
         self._clock = clock
         self._accepted = accepted
@@ -73,6 +78,8 @@ class DirectoryFeed:
         self._looking = threading.Lock()
         self._looked = -LOOK_SECONDS
         self._told = 0
+        self._trouble = LastingTrouble()
+        self._silent = False
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -104,7 +111,7 @@ class DirectoryFeed:
             channel = self._dialler.dial(held.regulator)
             stub = directory_pb2_grpc.DirectoryServiceStub(channel.channel)
             request = directory_pb2.GetDirectoryRequest(known_version=held.version)
-            answer = channel.call(stub.GetDirectory, request, timeout_ms=ASK_TIMEOUT_MS)
+            answer = channel.call(stub.GetDirectory, request, timeout_ms=self._ask_timeout_ms)
             if answer.envelope:
                 self._take(answer.envelope, held)
             return self._directory
@@ -131,6 +138,11 @@ class DirectoryFeed:
         self._data, self._directory = data, directory
         self._logger.info("directory accepted", version=directory.version, parties=len(directory.parties))
 
+    @property
+    def is_silent(self) -> bool:
+        """Whether the regulator gave no answer the last time it was asked."""
+        return self._silent
+
     def look_again(self) -> Directory:
         """Return the newest directory, asking the regulator unless that was done a moment ago; never raises for it.
 
@@ -150,11 +162,18 @@ class DirectoryFeed:
         try:
             self.refresh()
         except (AuditError, SandboxError, PartyError) as error:
-            self._logger.warning("the directory could not be refreshed", error=str(error))
+            self._silent = isinstance(error, PeerUnavailableError)
+            if self._trouble.is_news("refresh", type(error).__name__):
+                self._logger.warning("the directory could not be refreshed", error=str(error))
+        else:
+            self._silent = False
+            if self._trouble.ended("refresh"):
+                self._logger.info("the directory is the newest again", version=self._directory.version)
         try:
             self._tell_of_other_keys()
         except PartyError as error:
-            self._logger.warning("this party's keys cannot be held against the directory", error=str(error))
+            if self._trouble.is_news("keys", type(error).__name__):
+                self._logger.warning("this party's keys cannot be held against the directory", error=str(error))
 
     def _tell_of_other_keys(self) -> None:
         """Say so once where a rotation came into the directory and not into use, such as one that went by file."""

@@ -96,6 +96,7 @@ class WitnessContact:
         cosigned_size: the largest size that it is known to have cosigned, by its line.
         forgot: it has said that it holds less than that, and nobody was told yet.
         error: why it last failed, empty after a success.
+        silent: it failed by giving no answer at all.
     """
 
     def __init__(self, named: NamedWitness, log: OwnLog, client: WitnessClient, http: HttpWitness | None) -> None:
@@ -107,6 +108,7 @@ class WitnessContact:
         self.cosigned_size = 0
         self.forgot = False
         self.error = ""
+        self.silent = False
         self._log = log
         self._client = client
         self._http = http
@@ -136,12 +138,14 @@ class WitnessContact:
         """Note a failure, and wait longer each time; returns whether this is news."""
         self._backoff_s = min(LONGEST_BACKOFF_S, self._backoff_s * 2 or FIRST_BACKOFF_S)
         self._next = time.monotonic() + self._backoff_s
+        self.silent = isinstance(error, PeerUnavailableError)
         news, self.error = not self.error, str(error)
         return news
 
     def answered(self) -> bool:
         """Note a success; returns whether it had failed before."""
         self._backoff_s = self._next = 0.0
+        self.silent = False
         news, self.error = bool(self.error), ""
         return news
 

@@ -23,7 +23,6 @@ from audit.directory import Directory
 from audit.draft import Draft
 from audit.entry import WitnessOverride
 from audit.errors import AuditError, StaleDirectoryError
-from audit.keys import KeyPurpose
 from audit.ledger import Ledger
 from audit.names import Role
 from audit.policy import Policy
@@ -33,6 +32,7 @@ from parties.entropy import SystemEntropy
 from parties.errors import HomeError, LogForkedError, PartyError, WitnessesUnheardError
 from parties.files import write_file
 from parties.home import Home
+from parties.lasting_trouble import LastingTrouble
 from parties.telemetry import Logger
 from parties.witness_contact import Moment, OwnLog, WitnessContact
 from parties.witness_policy import NamedWitness, default_policy, log_keys, named_witnesses, needs_nobody, read_policy
@@ -49,6 +49,8 @@ PUSH_MS: Final = 60_000
 LAST_MS: Final = 3_000
 """How long showing the last entries to the witnesses may hold up closing."""
 CUT_OFF_SECONDS: Final = 1.0
+RESTS: Final = 2
+"""Who has just asked in vain waits for so many times as long as that took before a call makes it ask again."""
 REFRESHES: Final = 4
 """So many times within the silence allowed, witnesses are asked to cosign again what they have cosigned."""
 SERVE_UNSAFE: Final = "`unseen serve --unsafe-without-witnesses REASON`"
@@ -101,7 +103,7 @@ class Witnessing:
         self._settings = home.config.witness
         self._known: CurrentDirectory | None = None
         self._directory = home.directory(now_ms=0)  # expired or not, it says where the witnesses are
-        self._own_key = home.signing_key(KeyPurpose.LOG).verifying_key
+        self._own_key = ledger.opened_with
         self._file = read_policy(home)
         self._dialler = Dialler(home, self.directory)
         self._client = WitnessClient(self._dialler)
@@ -120,6 +122,8 @@ class Witnessing:
         self._behind = False
         self._followers: list[Callable[[], object]] = []
         self._asked = -ASK_AGAIN_SECONDS
+        self._rest_until = 0.0
+        self._trouble = LastingTrouble()
         self._look_up()
 
     def follow(self, directory: CurrentDirectory) -> None:
@@ -187,17 +191,18 @@ class Witnessing:
 
     # -- start --------------------------------------------------------------------------------------------------------
 
-    def begin(self, vault: Vault, unsafe_without_witnesses: str = "") -> None:
+    def begin(self, vault: Vault, unsafe_without_witnesses: str = "", *, show: bool = True) -> None:
         """At start, before anything is appended: ask the witnesses, take back what was lost, and sign again.
 
         If they cannot be heard the ledger stays held, and is asked for again in `turn`. A reason given as
-        `unsafe_without_witnesses` lets the party go on all the same: it is recorded.
+        `unsafe_without_witnesses` lets the party go on all the same: it is recorded. Without `show` they are not
+        asked to cosign yet.
 
         Raises:
             HomeError: the home was restored from a backup, and its witnesses cannot be heard.
             LedgerError, VaultError: nothing could be recorded.
         """
-        self.catch_up()
+        self.catch_up(show=show)
         if unsafe_without_witnesses and (self._ledger.held or self._forked):
             self._override(unsafe_without_witnesses, vault)
         if self._home.restored_path.exists():
@@ -209,9 +214,10 @@ class Witnessing:
                 f" reached; only if they never will: {unsafe}"
             )
 
-    def catch_up(self) -> None:
-        """Ask the witnesses what they know, and if the ledger holds it, let it sign, and have it cosigned; never raises
-        for a witness. Does nothing for a ledger that is not held.
+    def catch_up(self, *, show: bool = True) -> None:
+        """Ask the witnesses what they know, and if the ledger holds it, let it sign, and have it cosigned (`show`).
+
+        Never raises for a witness. Does nothing for a ledger that is not held.
         """
         with self._turn:
             if self._closed or not self._ledger.held or self._forked:
@@ -228,18 +234,24 @@ class Witnessing:
                 if not self._needs_nobody:
                     self._logger.info("the witnesses know this ledger", size=self._ledger.size)
                 self._ledger.release()
+                self._trouble.ended("held")
                 self._home.restored_path.unlink(missing_ok=True)
             except LogForkedError as error:
                 self._fork(error)
                 return
             except (AuditError, SandboxError, PartyError) as error:
-                why = "; ".join((str(error), *self._failures()))
-                if why != self._why:
-                    self._logger.warning("the ledger is held: nothing is signed, no call taken", error=why)
-                self._why = why
+                self._stay_held(error)
                 return
-            if not self._needs_nobody:
+            if show and not self._needs_nobody:
                 self.push_quietly(self._settings.ask_timeout_ms)
+
+    def _stay_held(self, error: Exception) -> None:
+        ended = time.monotonic()
+        self._rest_until = ended + RESTS * (ended - self._asked)
+        self._why = "; ".join((str(error), *self._failures()))
+        kind = str(error) if isinstance(error, WitnessesUnheardError) else type(error).__name__
+        if self._trouble.is_news("held", kind):
+            self._logger.warning("the ledger is held: nothing is signed, no call taken", error=self._why)
 
     def _verify_known(self, *, restored: bool) -> None:
         contacts = tuple(self._contacts.values())
@@ -328,9 +340,13 @@ class Witnessing:
             self._count()
 
     def freshen(self, budget_ms: int) -> None:
-        """For a party without background work, before a call: hear the witnesses again if that is long ago."""
+        """For a party without background work, before a call: hear the witnesses again if that is long ago.
+
+        Those of a held ledger are not waited for anew by whoever has just waited in vain; the call is refused then.
+        """
         if self._ledger.held:
-            self.catch_up()
+            if time.monotonic() >= self._rest_until:
+                self.catch_up()
             return
         silence_ms = self._silence_ms()
         if silence_ms is None or silence_ms > self._refresh_s * 1000:
@@ -397,6 +413,15 @@ class Witnessing:
         return [each.error for each in self._contacts.values() if each.error]
 
     # -- telling ------------------------------------------------------------------------------------------------------
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Who witnesses this ledger."""
+        return tuple(contact.name for contact in self._contacts.values())
+
+    def is_silent(self, party: str) -> bool:
+        """Whether that party was asked as a witness, and gave no answer the last time."""
+        return any(contact.named.party == party and contact.silent for contact in self._contacts.values())
 
     def status(self) -> WitnessingStatus:
         """Where this party stands with its witnesses, by what is known; asks nobody."""

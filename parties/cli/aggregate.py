@@ -23,7 +23,7 @@ from parties.cli.output import (
     open_home,
     talk,
 )
-from parties.client.merchant import TIMEOUT_SECONDS, Merchant
+from parties.client.merchant import TIMEOUT_SECONDS, UNFINISHED, Merchant
 from parties.client.result import AggregateResult
 from parties.errors import UsageError
 from sandbox.request import StatisticKind
@@ -110,7 +110,7 @@ def resume(home: HomeOption = None, passphrase_file: PassphraseOption = None, js
     A call without an answer ends here once its deadline has passed; until then it stays open.
     """
     opened = open_home(home, passphrase_file)
-    with ProgressOnStderr() as progress, Merchant.open(opened, progress=progress, say=_nothing) as merchant:
+    with ProgressOnStderr() as progress, Merchant.open(opened, progress=progress, say=_talk_of_others) as merchant:
         results = merchant.resume()
         left = merchant.unfinished
     talk(f"{len(results)} answers fetched, {left} calls still open")
@@ -122,9 +122,10 @@ def resume(home: HomeOption = None, passphrase_file: PassphraseOption = None, js
         emit_json({"results": [as_object(result) for result in results], "open": left})
 
 
-def _nothing(text: str) -> None:
+def _talk_of_others(text: str) -> None:
     """Say nothing of unfinished calls to whoever is about to finish them."""
-    del text
+    if text != UNFINISHED:
+        talk(text)
 
 
 def _emit_cells(result: AggregateResult) -> None:

@@ -25,6 +25,7 @@ from parties.cli.output import (
     open_home,
     say,
     talk,
+    waiting,
 )
 from parties.errors import HomeError, IdentityError, UsageError
 from parties.files import write_file
@@ -59,8 +60,15 @@ def renew(
         )
         emit_json({"request": str(out)}) if json else emit_text(str(out))
         return
+    regulator = directory.regulator
+    asked = say(f"Waiting for {regulator} to issue a certificate", f"正在等待 {regulator} 签发证书")
     with reach_registry(opened) as registry:
-        renewed = renew_certificate(opened, directory, registry.renew_certificate, clock)
+
+        def issue(request: bytes) -> bytes:
+            with waiting(asked):
+                return registry.renew_certificate(request)
+
+        renewed = renew_certificate(opened, directory, issue, clock)
     _tell(opened, renewed, json=json)
 
 

@@ -7,7 +7,8 @@ import getpass
 import json
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -16,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from parties.client.waiting import told_when_slow
 from parties.config import Overrides
 from parties.errors import UsageError
 from parties.home import Home, PassphraseSource, read_passphrase_file
@@ -88,6 +90,17 @@ def emit_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 def talk(text: str) -> None:
     """Say something to a person, on stderr."""
     Console(stderr=True, highlight=False, soft_wrap=True).print(printable(text), markup=False)
+
+
+@contextmanager
+def waiting(text: str) -> Iterator[None]:
+    """Say what is being waited for, on stderr: as a status line on a terminal, elsewhere once it has taken a second."""
+    if sys.stderr.isatty():
+        with Console(stderr=True).status(Text(printable(text))):
+            yield
+        return
+    with told_when_slow(talk, text):
+        yield
 
 
 def printable(text: str) -> str:

@@ -33,6 +33,7 @@ from parties.client.progress import NoProgress, ReportingExecutor
 from parties.client.query import Where, read_query
 from parties.client.result import AggregateResult
 from parties.client.tables import catalogue_table, contracts_table
+from parties.client.waiting import told_when_slow
 from parties.directory_feed import DirectoryFeed, record_directory
 from parties.entropy import SystemEntropy
 from parties.errors import HomeError, PartyError
@@ -54,6 +55,8 @@ from sandbox.session_merchant import MerchantSession
 from sandbox.toml_table import TomlTable
 from sandbox.vault import Vault
 
+UNFINISHED: Final = "A call was left unfinished: `unseen resume` or Merchant.resume() fetches its answer or ends it"
+"""What is said of calls without an answer when a home is opened."""
 TIMEOUT_SECONDS: Final = 120.0
 """How long an aggregate may take unless the caller says otherwise."""
 
@@ -119,7 +122,7 @@ class Merchant:
         if opened.role is not Role.MERCHANT:
             raise HomeError(f"{opened.path} is the home of a {opened.role.value}; a merchant's is wanted")
         with ExitStack() as resources:
-            books = _open_books(opened, clock or SystemClock(), resources, unsafe_without_witnesses)
+            books = _open_books(opened, clock or SystemClock(), say, resources, unsafe_without_witnesses)
             rooms = _open_rooms(opened, books, progress or NoProgress(), say, resources)
             merchant = cls(opened, rooms, say, resources.pop_all())
         merchant._catch_up()
@@ -286,14 +289,30 @@ class Merchant:
         return f"Merchant({self._home.name!r}, {str(self._home.path)!r})"
 
     def _catch_up(self) -> None:
-        self._rooms.feed.look_again()
+        """Nobody is waited for twice: a regulator that was silent as a witness, or about the directory, is let be."""
+        rooms = self._rooms
+        regulator = rooms.feed.held().regulator
+        if rooms.witnessing.is_silent(regulator):
+            rooms.feed.current()  # raises for an expired one
+            self._keep_certificate(silent=regulator)
+        else:
+            with told_when_slow(self._say, f"Waiting for {regulator} to say whether there is a newer directory"):
+                rooms.feed.look_again()
+            self._keep_certificate(silent=regulator if rooms.feed.is_silent else "")
+        if self._rooms.calling.open_calls:
+            self._say(UNFINISHED)
+        self.flush()
+
+    def _keep_certificate(self, *, silent: str) -> None:
+        """Renew the certificate in time, unless the regulator, named as `silent`, has just given no answer."""
+        certificate = self._rooms.certificate
         try:
-            self._rooms.certificate.turn()
+            if not silent:
+                certificate.turn()
+            elif certificate.is_due():
+                self._say(f"The certificate expires soon and could not be renewed: {silent} does not answer")
         except (AuditError, PartyError, SandboxError) as error:
             self._say(f"The certificate expires soon and could not be renewed: {error}")
-        if self._rooms.calling.open_calls:
-            self._say("A call was left unfinished: `unseen resume` or Merchant.resume() fetches its answer or ends it")
-        self.flush()
 
 
 def _read_application(application: Application | Path | str | Mapping[str, object]) -> Application:
@@ -328,7 +347,7 @@ class _Books:
     logger: Logger
 
 
-def _open_books(home: Home, clock: Clock, resources: ExitStack, unsafe: str) -> _Books:
+def _open_books(home: Home, clock: Clock, say: Callable[[str], None], resources: ExitStack, unsafe: str) -> _Books:
     vault = resources.enter_context(Vault.open(home.vault_path))
     calls = MerchantCalls()
     settle_log_key(home)
@@ -340,7 +359,10 @@ def _open_books(home: Home, clock: Clock, resources: ExitStack, unsafe: str) -> 
     logger = make_logger(beside_a_command(home.config.telemetry), home.name)
     witnessing = Witnessing(home, ledger, clock, logger)
     resources.callback(witnessing.finish)
-    witnessing.begin(vault, unsafe)
+    seconds = home.config.witness.ask_timeout_ms / 1000
+    asked = f"Waiting for {', '.join(witnessing.names)} to say what is known of this ledger: up to {seconds:g} s"
+    with told_when_slow(say, asked):
+        witnessing.begin(vault, unsafe)
     return _Books(vault, calls, ledger, witnessing, clock, logger)
 
 
@@ -348,7 +370,8 @@ def _open_rooms(
     home: Home, books: _Books, progress: Progress, say: Callable[[str], None], resources: ExitStack
 ) -> _Rooms:
     vault, ledger, clock, logger = books.vault, books.ledger, books.clock, books.logger
-    feed = DirectoryFeed(home, clock, record_directory(ledger, clock), logger)
+    accepted, ask_timeout_ms = record_directory(ledger, clock), home.config.witness.ask_timeout_ms
+    feed = DirectoryFeed(home, clock, accepted, logger, ask_timeout_ms=ask_timeout_ms)
     resources.callback(feed.close)
     books.witnessing.follow(feed.current)
     key, entropy = home.signing_key(KeyPurpose.MESSAGE), SystemEntropy()

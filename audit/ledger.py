@@ -13,7 +13,7 @@ from audit.clock import Clock
 from audit.draft import Appended, Draft, Guard, LedgerConfig, LedgerIdentity
 from audit.entry import Genesis
 from audit.file_lock import FileLock
-from audit.keys import SigningKey
+from audit.keys import SigningKey, VerifyingKey
 from audit.ledger_reader import LedgerReader, open_reader
 from audit.ledger_writer import Author, LedgerWriter
 from audit.log_keys import read_genesis
@@ -108,6 +108,11 @@ class Ledger(LedgerReader):
     def identity(self) -> LedgerIdentity:
         """Whose ledger it is."""
         return self._author.identity
+
+    @property
+    def opened_with(self) -> VerifyingKey:
+        """The log key that it was opened with."""
+        return self._author.key.verifying_key
 
     @property
     def size(self) -> int:

@@ -7,7 +7,8 @@ from typing import Self
 
 from audit.entry import Genesis
 from audit.errors import LedgerDamagedError, LedgerError
-from audit.log_keys import read_genesis
+from audit.keys import VerifyingKey
+from audit.log_keys import read_genesis, scanned_schedule
 from audit.store_sqlite import SqliteReader, open_sqlite_reader
 from audit.tiles import TileNodes
 from audit.tree import Frontier, consistency_proof, inclusion_proof
@@ -33,6 +34,14 @@ class LedgerReader:
             LedgerDamagedError: it is missing or is no genesis entry.
         """
         return read_genesis(self._reader)
+
+    def named_log_key(self) -> VerifyingKey | None:
+        """The key that the entries name last as the log's, None over no entries; reads them all.
+
+        Raises:
+            LedgerDamagedError: the first is no genesis entry, or the log keys do not follow one another.
+        """
+        return scanned_schedule(self._reader, self.size).current if self.size else None
 
     def read(self, start: int, end: int) -> Iterator[bytes]:
         """The stored bytes of entries start to end - 1, in order; fewer where the ledger ends before.

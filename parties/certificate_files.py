@@ -34,7 +34,7 @@ def next_tls_key(home: Home) -> ec.EllipticCurvePrivateKey:
         if home.next_tls_path.exists():
             return _load(home, home.next_tls_path.name)
         key = generate_tls_key()
-        write_file(home.next_tls_path, key_to_pem(key, home.passphrase), mode=_SECRET)
+        write_file(home.next_tls_path, key_to_pem(key, home.passphrase_for_new_keys()), mode=_SECRET)
         return key
 
 
@@ -50,8 +50,9 @@ def install_certificate(home: Home, pem: bytes, directory: Directory, *, now_ms:
     check_certificate(certificate, directory.party(home.name), anchors, now_ms=now_ms)
     with home.writing():
         _finish(home)
-        names = ["tls.pem", *([home.next_tls_path.name] if home.next_tls_path.exists() else [])]
-        if certificate.public_key() not in [_load(home, name).public_key() for name in names]:
+        names = [*([home.next_tls_path.name] if home.next_tls_path.exists() else []), "tls.pem"]
+        # The next key first: what it replaces may be lost, and is then not looked for.
+        if all(_load(home, name).public_key() != certificate.public_key() for name in names):
             raise IdentityError(
                 f"the certificate is for no TLS key of {home.name}'s home: it answers another request; make one again"
             )

@@ -31,7 +31,7 @@ from audit.errors import BadPassphraseError, MalformedError
 from audit.keys import KeyPurpose, SigningKey, VerifyingKey
 from audit.names import key_name
 from parties.config import Overrides, PartyConfig, load_config
-from parties.errors import HomeError, PassphraseError
+from parties.errors import HomeError, IdentityError, PassphraseError
 from parties.files import open_private
 from parties.identity import Subject, certificate_from_pem, key_from_pem, key_to_pem
 from sandbox.authorise import PeerIdentity
@@ -41,7 +41,7 @@ TLS_ATTEMPTS: Final = 10
 TLS_PAUSE_SECONDS: Final = 0.02
 """How often, and after which pause, key and certificate are read until they belong together."""
 MAX_DIRECTORY_BYTES: Final = 4 * 1024 * 1024
-KEY_LOST: Final = "put it back from where the keys are kept, or restore a backup with keys: `unseen restore`"
+_KEY_LOST: Final = "put it back from where the keys are kept, or restore a backup with keys (`unseen restore`)"
 PassphraseSource = Callable[[], bytes | None]
 """Asked once, and only if a key turns out to be encrypted; returns None when there is no passphrase."""
 
@@ -232,6 +232,19 @@ class Home:
             self._asked = True
         return self._passphrase
 
+    def passphrase_for_new_keys(self) -> bytes | None:
+        """Return under what a new key is put: as `passphrase`; raises `PassphraseError` where others lie under one that
+        nobody gave.
+        """
+        if self.passphrase is None and self._is_encrypted():
+            raise self._locked()
+        return self._passphrase
+
+    def _locked(self) -> PassphraseError:
+        return PassphraseError(
+            f"the keys of {self.name} are encrypted: give --passphrase-file or set UNSEEN_PASSPHRASE"
+        )
+
     def _is_encrypted(self) -> bool:
         for path in self.keys.glob("*.pem"):
             with contextlib.suppress(FileNotFoundError):  # a next key that was put in use since it was listed
@@ -248,6 +261,16 @@ class Home:
         """
         return self._signing_key(purpose, self.keys / f"{purpose.value}.pem")
 
+    def found_signing_key(self, purpose: KeyPurpose) -> SigningKey | None:
+        """Load one of the signing keys, None where its file is missing or damaged.
+
+        A wrong passphrase, which `PassphraseError` says, makes no key a lost one: it may have been mistyped.
+        """
+        try:
+            return self.signing_key(purpose)
+        except HomeError:
+            return None
+
     def next_signing_key(self, purpose: KeyPurpose) -> SigningKey | None:
         """Load the key that is to follow, None unless a rotation is under way; raises `PassphraseError`."""
         path = self.next_key_path(purpose)
@@ -257,15 +280,16 @@ class Home:
         pem = self.read(path)
         passphrase = self.passphrase if b"ENCRYPTED" in pem else None
         if b"ENCRYPTED" in pem and passphrase is None:
-            raise PassphraseError(
-                f"the keys of {self.name} are encrypted: give --passphrase-file or set UNSEEN_PASSPHRASE"
-            )
+            raise self._locked()
         try:
             return SigningKey.from_pem(self.key_name(purpose), pem, passphrase)
         except BadPassphraseError as error:
-            raise PassphraseError(f"the keys of {self.name} do not open: the passphrase is wrong") from error
+            raise PassphraseError(
+                f"the keys of {self.name} do not open: the passphrase is wrong. If it is forgotten, or {path} alone "
+                "does not open, move what does not open out of keys/: it is then a lost key, which can be replaced"
+            ) from error
         except MalformedError as error:
-            raise HomeError(f"{path} is damaged: {error}; {KEY_LOST}") from error
+            raise HomeError(f"{path} is damaged: {error}; {self._mend(path)}") from error
 
     def tls(self) -> TlsMaterial:
         """Load key (decrypted), certificate and certificate authorities.
@@ -293,9 +317,14 @@ class Home:
         pair is the certificate and the next key.
         """
         where = f"the TLS key of {self.name}"
-        yield key_from_pem(self.read(self.keys / "tls.pem"), self.passphrase, where=where)
-        with contextlib.suppress(FileNotFoundError):
-            yield key_from_pem(self.next_tls_path.read_bytes(), self.passphrase, where=where)
+        if self.next_tls_path.exists():
+            with contextlib.suppress(FileNotFoundError, IdentityError):
+                yield key_from_pem(self.next_tls_path.read_bytes(), self.passphrase, where=where)
+        path = self.keys / "tls.pem"
+        try:
+            yield key_from_pem(self.read(path), self.passphrase, where=where)
+        except IdentityError as error:
+            raise HomeError(f"{error}; if it is lost for good: `unseen certificate renew --out FILE`") from error
 
     def anchors(self) -> bytes | None:
         """Return the federation's certificate authorities (PEM), None before the party is enrolled."""
@@ -342,15 +371,27 @@ class Home:
             with path.open("rb") as file:
                 data = file.read(limit + 1)
         except FileNotFoundError as error:
-            mend = (
-                KEY_LOST if path.parent == self.keys else "`unseen enrol accept BUNDLE` installs what enrolment brings"
-            )
-            raise HomeError(f"{path} is missing: {mend}") from error
+            raise HomeError(f"{path} is missing: {self._mend(path)}") from error
         except OSError as error:
             raise HomeError(f"{path} cannot be read: {error.strerror}") from error
         if len(data) > limit:
             raise HomeError(f"{path} is larger than {limit} bytes")
         return data
+
+    def _mend(self, path: Path) -> str:
+        """Say what to do about a file that is missing or damaged."""
+        if path.parent != self.keys:
+            return "`unseen enrol accept BUNDLE` installs what enrolment brings"
+        purposes = {f"{purpose.value}.pem": purpose for purpose in KeyPurpose}
+        if path in {self.next_tls_path, *(self.next_key_path(purpose) for purpose in KeyPurpose)}:
+            return "put it back, or delete it: another is then made by the next request"
+        if path.name == "tls.pem":
+            return f"{_KEY_LOST}; if it is lost for good: `unseen certificate renew --out FILE`"
+        purpose = purposes.get(path.name)
+        if purpose is None or (self.role is Role.REGULATOR and purpose is KeyPurpose.MESSAGE):
+            return _KEY_LOST
+        out = " --out FILE" if purpose is KeyPurpose.MESSAGE else ""
+        return f"{_KEY_LOST}; if it is lost for good: `unseen keys rotate{out}`"
 
     def is_served(self) -> bool:
         """Tell whether a process of this party has its ledger open for writing now, such as `unseen serve`."""

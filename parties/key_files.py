@@ -2,7 +2,8 @@
 
 `keys/<purpose>.next.pem` is there from the request until the regulator's directory lists the key; then it takes the
 current key's place all at once, and that lies as `keys/<purpose>.<key id>.retired.pem`. A crash at any point leaves
-either state, and doing it again finishes it.
+either state, and doing it again finishes it. What was current need not be there, nor be readable: a damaged file is
+kept as `keys/<purpose>.before.<next key's id>.unreadable`.
 """
 
 from collections.abc import Collection, Mapping
@@ -12,6 +13,7 @@ from audit.keys import KeyPurpose, SigningKey, VerifyingKey
 from audit.ledger import open_reader
 from audit.log_keys import log_key_key
 from audit.party_record import KeyStatus, PartyRecord
+from parties.errors import HomeError, PassphraseError
 from parties.files import sync_folder, write_file
 from parties.home import Home
 
@@ -34,7 +36,7 @@ def make_next_keys(home: Home, purposes: Collection[KeyPurpose]) -> Mapping[KeyP
             key = home.next_signing_key(purpose)
             if key is None:
                 key = SigningKey.generate(home.key_name(purpose))
-                write_file(home.next_key_path(purpose), key.to_pem(home.passphrase), mode=_SECRET)
+                write_file(home.next_key_path(purpose), key.to_pem(home.passphrase_for_new_keys()), mode=_SECRET)
             made[purpose] = key
         return made
 
@@ -46,11 +48,21 @@ def put_in_use(home: Home, purpose: KeyPurpose) -> None:
         if not following.exists():
             return
         current = home.keys / f"{purpose.value}.pem"
-        kept = retired_path(home, purpose, home.signing_key(purpose))
-        if not kept.exists():  # else a crash came between the two renames
-            kept.hardlink_to(current)
+        if current.exists():
+            kept = _kept_path(home, purpose)
+            if not kept.exists():  # else a crash came between the two renames
+                kept.hardlink_to(current)
         following.replace(current)
         sync_folder(home.keys)
+
+
+def _kept_path(home: Home, purpose: KeyPurpose) -> Path:
+    following = home.next_signing_key(purpose)
+    try:
+        return retired_path(home, purpose, home.signing_key(purpose))
+    except (HomeError, PassphraseError):  # the next key has opened: it is this file that does not
+        assert following is not None
+        return home.keys / f"{purpose.value}.before.{following.verifying_key.key_id.hex()}.unreadable"
 
 
 def discard(home: Home, purpose: KeyPurpose) -> None:

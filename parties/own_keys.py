@@ -2,35 +2,27 @@
 
 Every step can be taken again. The next keys lie in the home before anybody is asked; whether they have been listed is
 read out of the directory; whether the ledger has gone over to the next log key, out of the ledger. The party is not
-served meanwhile: a server would go on signing with the keys it has loaded.
+served meanwhile: a server would go on signing with the keys it has loaded (`parties.key_room`).
+
+The key that is replaced need not be there any more. A lost message key cannot ask for its successor: the request goes
+by file to officials, who find out in person who asks.
 """
 
-from collections.abc import Collection, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Collection
 from typing import Final, Protocol
 
 from audit.clock import Clock
 from audit.directory import Directory, KeyRecord, KeyStatus, PartyRecord
 from audit.keys import KeyPurpose, SigningKey, VerifyingKey
-from audit.ledger import Ledger, LedgerIdentity
+from audit.ledger import Ledger
 from audit.log_keys import log_key_key
 from audit.names import Role
-from parties.channel import Dialler
-from parties.client.directory import DirectoryClient
-from parties.directory_feed import DirectoryFeed, record_directory
 from parties.entropy import SystemEntropy
 from parties.errors import KeyChangeError
 from parties.home import Home
-from parties.key_files import discard, make_next_keys, next_keys, put_in_use, settle_log_key
-from parties.registry import Registry
+from parties.key_files import discard, make_next_keys, next_keys, put_in_use
 from parties.rotation import RotationRequest, speaks_for
-from parties.telemetry import Logger
-from parties.witnessing import Witnessing
-from sandbox.vault import Vault
 
-PUSH_MS: Final = 10_000
-"""How long showing the changed ledger to its witnesses may hold up the end."""
 _NONCE_BYTES: Final = 16
 
 
@@ -59,10 +51,15 @@ class KeyRoom(Protocol):
 def request_rotation(home: Home, directory: Directory, purposes: Collection[KeyPurpose], clock: Clock) -> bytes:
     """Return a rotation request for next keys of `purposes`, which are made if they are not there yet.
 
+    Where the message key is lost the new one alone signs, which is enough for officials only (`replace_revoked`).
+
     Raises:
-        KeyChangeError: the regulator's message key, or next keys of the home are listed already and wait to be used.
+        KeyChangeError: the regulator's message key; next keys of the home are listed already and wait to be used; or
+            the message key is lost and is not among `purposes`.
         PassphraseError: as `Home.signing_key`.
+        HomeError: the regulator's message key is lost.
     """
+    found = {purpose: home.found_signing_key(purpose) for purpose in KeyPurpose}  # a mistyped passphrase ends here
     if home.role is Role.REGULATOR and KeyPurpose.MESSAGE in purposes:
         raise KeyChangeError(
             f"the message key of {home.name} is what every party has pinned as its root of trust: it cannot be "
@@ -70,6 +67,14 @@ def request_rotation(home: Home, directory: Directory, purposes: Collection[KeyP
         )
     if any(_listed(directory.party(home.name), key.verifying_key) for key in next_keys(home).values()):
         raise KeyChangeError("the regulator has listed keys that are not in use yet: run unseen keys rotate first")
+    if found[KeyPurpose.MESSAGE] is None:
+        if home.role is Role.REGULATOR:
+            home.signing_key(KeyPurpose.MESSAGE)  # raises what is wrong with it
+        if KeyPurpose.MESSAGE not in purposes:
+            raise KeyChangeError(
+                f"the message key of {home.name} is lost, so that nothing speaks for it: it is to be replaced too "
+                "(--purpose message, or no --purpose at all)"
+            )
     new = make_next_keys(home, purposes)
     request = RotationRequest(
         party=home.name,
@@ -78,7 +83,7 @@ def request_rotation(home: Home, directory: Directory, purposes: Collection[KeyP
         created_at_ms=clock.now_ms(),
         nonce=SystemEntropy().token(_NONCE_BYTES).hex(),
     )
-    return request.seal(new, home.signing_key(KeyPurpose.MESSAGE)).encode()
+    return request.seal(new, found[KeyPurpose.MESSAGE]).encode()
 
 
 def rotate_keys(home: Home, room: KeyRoom, purposes: Collection[KeyPurpose], clock: Clock) -> tuple[VerifyingKey, ...]:
@@ -94,9 +99,38 @@ def rotate_keys(home: Home, room: KeyRoom, purposes: Collection[KeyPurpose], clo
     finished = (*room.settled, *use_listed_keys(home, room))
     if finished:
         return finished
-    speaks_for(room.directory().party(home.name), home.signing_key(KeyPurpose.MESSAGE).verifying_key)
+    verify_speaks(home, room.directory())
     room.hand_in(request_rotation(home, room.directory(), purposes, clock))
     return use_listed_keys(home, room)
+
+
+def verify_speaks(home: Home, directory: Directory) -> None:
+    """Raise `KeyChangeError` unless the home has the message key that the directory lists as active."""
+    key = home.found_signing_key(KeyPurpose.MESSAGE)
+    if key is None and home.role is not Role.REGULATOR:
+        raise KeyChangeError(
+            f"the message key of {home.name} is lost (missing or damaged), so that nothing speaks for it: make a "
+            "request with `unseen keys rotate --out FILE` and bring it to the regulator, who identifies you, revokes "
+            f"the lost key (unseen keys revoke {home.name} --purpose message), and signs (unseen keys sign "
+            "--replace-revoked)"
+        )
+    speaks_for(directory.party(home.name), home.signing_key(KeyPurpose.MESSAGE).verifying_key)
+
+
+def use_without_ledger(home: Home, directory: Directory) -> tuple[VerifyingKey, ...]:
+    """Put those next keys but the log key in use that the directory lists, and return them."""
+    record = directory.party(home.name)
+    used: list[VerifyingKey] = []
+    for purpose, key in next_keys(home).items():
+        if purpose is not KeyPurpose.LOG and is_listed(record, key.verifying_key):
+            put_in_use(home, purpose)
+            used.append(key.verifying_key)
+    return tuple(used)
+
+
+def is_listed(record: PartyRecord, key: VerifyingKey) -> bool:
+    """Whether the party has that key on record, whatever its status."""
+    return _listed(record, key) is not None
 
 
 def use_listed_keys(home: Home, room: KeyRoom) -> tuple[VerifyingKey, ...]:
@@ -106,19 +140,18 @@ def use_listed_keys(home: Home, room: KeyRoom) -> tuple[VerifyingKey, ...]:
         KeyChangeError: the log key has to wait, since the ledger's witnesses have not been heard.
         LedgerError: the ledger could not go over to its next key.
     """
-    record = room.directory().party(home.name)
-    used: list[VerifyingKey] = []
+    directory = room.directory()
+    used = use_without_ledger(home, directory)
     # The log key comes last: it may have to wait for witnesses.
-    for purpose, key in sorted(next_keys(home).items(), key=lambda item: item[0] is KeyPurpose.LOG):
-        listed = _listed(record, key.verifying_key)
-        if listed is None:
-            continue
-        if purpose is KeyPurpose.LOG and not _hand_over(home, room, key, listed):
-            discard(home, purpose)
-            continue
-        put_in_use(home, purpose)
-        used.append(key.verifying_key)
-    return tuple(used)
+    key = home.next_signing_key(KeyPurpose.LOG)
+    listed = None if key is None else _listed(directory.party(home.name), key.verifying_key)
+    if key is None or listed is None:
+        return used
+    if not _hand_over(home, room, key, listed):
+        discard(home, KeyPurpose.LOG)
+        return used
+    put_in_use(home, KeyPurpose.LOG)
+    return (*used, key.verifying_key)
 
 
 def _listed(record: PartyRecord, key: VerifyingKey) -> KeyRecord | None:
@@ -141,95 +174,3 @@ def _hand_over(home: Home, room: KeyRoom, key: SigningKey, listed: KeyRecord) ->
     vouch = old is not None and old.status is not KeyStatus.REVOKED
     room.ledger.rotate(key, directory.version, vouch=vouch)
     return True
-
-
-@dataclass(frozen=True, slots=True)
-class _OwnRoom:
-    """A provider's or merchant's."""
-
-    ledger: Ledger
-    settled: tuple[VerifyingKey, ...]
-    feed: DirectoryFeed
-    client: DirectoryClient
-
-    def directory(self) -> Directory:
-        """Return the newest directory accepted."""
-        return self.feed.held()
-
-    def hand_in(self, request: bytes) -> None:
-        """Bring a request to the regulator over the network."""
-        self.feed.take(self.client.rotate(request))
-
-
-@contextmanager
-def open_key_room(home: Home, clock: Clock, logger: Logger, *, answer: bytes | None = None) -> Iterator[KeyRoom]:
-    """Open the home to change its keys, with the newest directory: the regulator's, or `answer`, which came by file.
-
-    Raises:
-        KeyChangeError: the party is being served; or the regulator is handed a directory.
-        LedgerUnavailableError, PassphraseError, HomeError: as `Ledger.open` and `Home.signing_key`.
-        PeerUnavailableError, DeniedError: the regulator cannot be reached, or refuses the caller.
-        BadSignatureError, StaleDirectoryError, MalformedError, DirectoryConflictError: the directory is refused.
-    """
-    if home.is_served():
-        raise KeyChangeError(
-            f"{home.name} is being served from this home, and would go on signing with the keys that it has loaded: "
-            "stop it, change its keys, and start it again"
-        )
-    settled = settle_log_key(home)
-    if home.role is Role.REGULATOR:
-        if answer is not None:
-            raise KeyChangeError(f"{home.name} is the regulator: it makes directories and takes none")
-        yield from _regulators_room(home, settled, clock, logger)
-        return
-    with ExitStack() as resources:
-        room = _own_room(home, settled, clock, logger, resources)
-        if answer is None:
-            room.feed.refresh()
-        else:
-            room.feed.take(answer)
-        yield room
-
-
-def _own_room(
-    home: Home, settled: tuple[VerifyingKey, ...], clock: Clock, logger: Logger, resources: ExitStack
-) -> _OwnRoom:
-    identity = LedgerIdentity(home.name, home.role, home.config.party.legal_entity, home.origin)
-    key = home.signing_key(KeyPurpose.LOG)
-    vault = resources.enter_context(Vault.open(home.vault_path))
-    ledger = resources.enter_context(Ledger.open(home.ledger_path, identity=identity, key=key, clock=clock, hold=True))
-    witnessing = Witnessing(home, ledger, clock, logger)
-    resources.callback(witnessing.close)
-    witnessing.begin(vault)
-    feed = DirectoryFeed(home, clock, record_directory(ledger, clock), logger)
-    resources.callback(feed.close)
-    witnessing.follow(feed.held)
-    dialler = Dialler(home, feed.held)
-    resources.callback(dialler.close)
-    resources.callback(witnessing.push_quietly, PUSH_MS)  # the old key's word for the next one is to be seen at once
-    return _OwnRoom(ledger, settled, feed, DirectoryClient(dialler, feed.held))
-
-
-@dataclass(frozen=True, slots=True)
-class _RegulatorsRoom:
-    ledger: Ledger
-    settled: tuple[VerifyingKey, ...]
-    registry: Registry
-
-    def directory(self) -> Directory:
-        """Return the newest directory."""
-        return self.registry.current()
-
-    def hand_in(self, request: bytes) -> None:
-        """Answer the own request."""
-        self.registry.rotate(request)
-
-
-def _regulators_room(home: Home, settled: tuple[VerifyingKey, ...], clock: Clock, logger: Logger) -> Iterator[KeyRoom]:
-    from parties.regulator import Regulator  # noqa: PLC0415  (heavy, and needed only here)
-
-    regulator = Regulator.open(home, clock=clock, logger=logger)
-    try:
-        yield _RegulatorsRoom(regulator.ledger, settled, regulator.registry)
-    finally:
-        regulator.close()

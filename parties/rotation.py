@@ -67,10 +67,13 @@ class RotationRequest:
             "nonce": self.nonce,
         }
 
-    def seal(self, new: Mapping[KeyPurpose, SigningKey], current: SigningKey) -> Envelope:
-        """Return the request with a proof by each new key, signed by the current message key and by a new one."""
+    def seal(self, new: Mapping[KeyPurpose, SigningKey], current: SigningKey | None) -> Envelope:
+        """Return the request with a proof by each new key, signed by the current message key and by a new one.
+
+        Without `current`, which is lost, the new message key alone signs: only officials can have that listed.
+        """
         announced = self._unproved()
-        signers = [current, *(new[purpose] for purpose in (KeyPurpose.MESSAGE,) if purpose in new)]
+        signers = [key for key in (current, new.get(KeyPurpose.MESSAGE)) if key is not None]
         return seal({**announced, "proofs": prove(_PROOF_TAG, announced, new)}, PayloadType.KEY_ROTATION, *signers)
 
 

@@ -32,7 +32,8 @@ from parties.founding import read_bundle_file
 from parties.home import Home
 from parties.identity import FINGERPRINT_PATTERN, fingerprint
 from parties.issued_certificates import IssuedCertificates
-from parties.own_keys import open_key_room, request_rotation, rotate_keys, use_listed_keys
+from parties.key_room import open_key_room
+from parties.own_keys import request_rotation, rotate_keys, use_listed_keys
 from parties.registry_access import reach_registry
 from parties.rotation import read_rotation
 from parties.telemetry import beside_a_command, make_logger
@@ -67,10 +68,19 @@ def rotate(
                 "请交给监管方，由其执行 unseen keys sign；收到答复后执行：unseen keys accept 答复文件",
             )
         )
+        if opened.found_signing_key(KeyPurpose.MESSAGE) is None:
+            talk(
+                say(
+                    "The message key is lost, so the regulator has to identify you first. It then runs unseen keys "
+                    f"revoke {opened.name}, and unseen keys sign --replace-revoked.",
+                    "消息私钥已丢失，监管方须先当面或电话核实身份，再执行 unseen keys revoke "
+                    f"{opened.name}，并以 unseen keys sign --replace-revoked 签署。",
+                )
+            )
         emit_json({"request": str(out)}) if json else emit_text(str(out))
         return
     clock, logger = SystemClock(), make_logger(beside_a_command(opened.config.telemetry), opened.name)
-    with open_key_room(opened, clock, logger) as room:
+    with open_key_room(opened, clock, logger, asking=purposes) as room:
         used = rotate_keys(opened, room, purposes, clock)
         version = room.directory().version
     _tell_used(opened, used, version, json=json)

@@ -24,11 +24,11 @@ from audit.errors import (
     WitnessRefusedError,
 )
 from audit.keys import KeyPurpose, SigningKey, VerifyingKey
-from audit.ledger import Ledger, LedgerIdentity
+from audit.ledger import Ledger, LedgerIdentity, open_reader
 from audit.names import Role
 from audit.witness import Submission, Witness
 from audit.witness_store import WitnessStore
-from parties import directory_feed, key_files, rotation
+from parties import directory_feed, key_files, key_room, rotation
 from parties.certificate_files import install_certificate
 from parties.certificate_renewal import ask_for_certificate
 from parties.client.directory import DirectoryClient
@@ -36,7 +36,8 @@ from parties.directory_feed import DirectoryFeed
 from parties.errors import KeyChangeError
 from parties.home import Home
 from parties.identity import certificate_from_pem, fingerprint
-from parties.own_keys import open_key_room, request_rotation, rotate_keys, use_listed_keys
+from parties.key_room import open_key_room, verify_may_take_over
+from parties.own_keys import request_rotation, rotate_keys, use_listed_keys
 from parties.rotation import RotationRequest, read_rotation
 from parties.telemetry import make_logger
 from sandbox.errors import DenialReason, DeniedError
@@ -315,3 +316,48 @@ def test_a_retired_log_key_gets_no_cosignature(watch: Served, shop: Home, tmp_pa
             assert refused.value.refusal is Refusal.UNTRUSTED_KEY
         else:
             assert witness.add_checkpoint(Submission(0, (), forged))
+
+
+# -- a log key that is said to be lost --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("defended", [False, True])
+def test_no_key_takes_a_ledger_over_while_the_old_one_is_active(
+    watch: Served, shop: Home, monkeypatch: pytest.MonkeyPatch, defended: bool
+) -> None:
+    """Who can write to the home, and has no key, says that the log key is lost and lays one of his own in its place."""
+    identity = LedgerIdentity("shop", shop.role, shop.config.party.legal_entity, shop.origin)
+    Ledger.open(shop.ledger_path, identity=identity, key=shop.signing_key(LOG), clock=CLOCK).close()
+    old = shop.signing_key(LOG).verifying_key
+    (shop.keys / "log.pem").rename(shop.path / "hidden")
+    his = key_files.make_next_keys(shop, (LOG,))[LOG]
+    logger = make_logger(shop.config.telemetry, "shop", StringIO())
+    assert watch.directory().party("shop").key(LOG) == old
+    if not defended:
+        monkeypatch.setattr(key_room, "verify_may_take_over", nothing)
+    if defended:
+        with (
+            pytest.raises(KeyChangeError, match="does not list"),
+            open_key_room(shop, CLOCK, logger, answer=shop.directory_bytes()),
+        ):
+            pass
+    else:
+        with open_key_room(shop, CLOCK, logger, answer=shop.directory_bytes()):
+            pass
+    with open_reader(shop.ledger_path) as reader:
+        assert reader.named_log_key() == (old if defended else his.verifying_key)
+
+
+def test_an_active_log_key_is_taken_over_from_by_no_other_that_is_listed(watch: Served, shop: Home) -> None:
+    """Also if the regulator should ever list two: the old one has to be retired or revoked."""
+    record = watch.directory().party("shop")
+    old, new = record.key(LOG), SigningKey.generate(shop.key_name(LOG)).verifying_key
+    retired = record.rotated({LOG: new}, CLOCK.now_ms())
+    verify_may_take_over(retired, old, new)
+    verify_may_take_over(record.revoked([old.keyid], CLOCK.now_ms()).rotated({LOG: new}, CLOCK.now_ms()), old, new)
+    with pytest.raises(KeyChangeError, match="does not list"):
+        verify_may_take_over(retired.revoked([new.keyid], CLOCK.now_ms()), old, new)
+    stranger = SigningKey.generate(shop.key_name(LOG)).verifying_key
+    for lost in (new, stranger):
+        with pytest.raises(KeyChangeError, match="neither retired nor revoked"):
+            verify_may_take_over(retired, lost, new)

@@ -38,7 +38,8 @@ from parties.entry_bundle import bundles
 from parties.errors import ConfigError, HomeError
 from parties.founding import install_directory
 from parties.home import Home
-from parties.own_keys import open_key_room, rotate_keys
+from parties.key_room import open_key_room
+from parties.own_keys import rotate_keys
 from parties.provider import Provider
 from parties.regulator import Regulator
 from parties.replicas import Replicas

@@ -28,10 +28,11 @@ from audit.ledger import Ledger, LedgerIdentity, open_reader
 from audit.log_keys import log_key_key
 from audit.names import Role, key_name
 from audit.verify import verify_database
-from parties import key_files, own_keys
+from parties import key_files, key_room, own_keys
 from parties.errors import KeyChangeError, PartyError
 from parties.home import Home
-from parties.own_keys import open_key_room, request_rotation, rotate_keys
+from parties.key_room import open_key_room
+from parties.own_keys import request_rotation, rotate_keys
 from parties.rotation import RotationRequest, check_rotation, read_rotation
 from parties.telemetry import Logger, make_logger
 from sandbox.errors import PeerUnavailableError
@@ -186,7 +187,7 @@ def crash(monkeypatch: pytest.MonkeyPatch, target: object, name: str, *, after: 
 POINTS: dict[str, tuple[object, str, int]] = {
     "a next key is written": (key_files, "write_file", 2),
     "the request is made": (own_keys, "request_rotation", 1),
-    "the regulator is asked": (own_keys._OwnRoom, "hand_in", 1),
+    "the regulator is asked": (key_room._OwnRoom, "hand_in", 1),
     "the first key is swapped": (own_keys, "put_in_use", 1),
     "the second key is swapped": (own_keys, "put_in_use", 2),
     "the ledger goes over": (own_keys, "_hand_over", 1),

@@ -10,7 +10,8 @@ from audit.verify import verify_database
 from parties.client.merchant import Merchant
 from parties.directory_feed import LOOK_SECONDS
 from parties.home import Home
-from parties.own_keys import open_key_room, rotate_keys
+from parties.key_room import open_key_room
+from parties.own_keys import rotate_keys
 from parties.telemetry import make_logger
 
 from .federation import CLOCK, Federation, federation, serve

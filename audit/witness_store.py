@@ -7,6 +7,7 @@ ever. One connection serves all threads of a process, one transaction at a time;
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,6 +28,7 @@ KEPT_EVIDENCE: Final = 32
 taken, further ones replace the newest half and are no longer reported: the log is convicted, and may not fill disks."""
 
 _BUSY_SECONDS: Final = 5.0
+_PAUSE_SECONDS: Final = 0.01
 _SCHEMA: Final = (
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
     "CREATE TABLE cosigned (origin TEXT NOT NULL, size INTEGER NOT NULL, root BLOB NOT NULL, note BLOB NOT NULL,"
@@ -158,7 +160,7 @@ class WitnessStore:
             self._connection.close()
 
     def _prepare(self) -> None:
-        self._run("PRAGMA journal_mode = WAL")
+        self._enter_wal()
         for pragma in ("synchronous = FULL", "fullfsync = ON", "checkpoint_fullfsync = ON", "trusted_schema = OFF"):
             self._run(f"PRAGMA {pragma}")
         with self.transaction():
@@ -173,6 +175,21 @@ class WitnessStore:
                 f"{self._path} holds no witness's records of schema version {SCHEMA_VERSION}: open it with the release"
                 " that wrote it"
             )
+
+    def _enter_wal(self) -> None:
+        """Enter WAL mode, waiting for another process that makes the file at this moment: SQLite itself does not."""
+        until = time.monotonic() + _BUSY_SECONDS
+        while True:
+            try:
+                self._run("PRAGMA journal_mode = WAL")
+            except LedgerDamagedError:
+                raise
+            except LedgerUnavailableError:
+                if time.monotonic() >= until:
+                    raise
+                time.sleep(_PAUSE_SECONDS)
+            else:
+                return
 
     def _one(self, sql: str, *parameters: object) -> WitnessedLog | None:
         rows = self._run(sql, parameters)

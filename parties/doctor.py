@@ -18,8 +18,10 @@ from parties.doctor_checks_identity import check_directory, check_key_strength, 
 from parties.doctor_checks_network import check_peers, check_regulator, check_server
 from parties.doctor_checks_regulator import check_parties, check_replicas
 from parties.doctor_checks_witnesses import check_misbehaviour, check_witnesses
+from parties.doctor_details import Detail
 from parties.doctor_examination import Examination
 from parties.doctor_findings import CheckName, Finding, Trouble, failure
+from parties.doctor_mends import Mend
 from parties.errors import PartyError
 from sandbox.errors import SandboxError
 
@@ -69,5 +71,4 @@ def _look(name: CheckName, look: Look, examined: Examination) -> list[Finding]:
     try:
         return list(look(examined))
     except (AuditError, SandboxError, PartyError, OSError) as error:
-        detail = f"this could not be looked at: {error}"
-        return [failure(name, Trouble.UNCHECKED, detail, "mend what the other findings say first")]
+        return [failure(name, Trouble.UNCHECKED, Detail.UNCHECKED.of(error=error), Mend.OTHERS_FIRST.of())]

@@ -10,8 +10,11 @@ from audit.entry import decode_entry
 from audit.errors import LedgerDamagedError, LedgerUnavailableError
 from audit.ledger import Fold, open_reader
 from audit.names import Role
-from parties.doctor_examination import Examination, span
+from parties.doctor_details import Detail
+from parties.doctor_examination import Examination
 from parties.doctor_findings import CheckName, Finding, Trouble, failure, warning, well
+from parties.doctor_mends import Mend
+from parties.doctor_words import joined, many, span
 from parties.held_contracts import held_contracts
 from sandbox.admission import OUTSTANDING_LIMIT, Admission
 from sandbox.contract_record import decode_status
@@ -41,15 +44,15 @@ def _receipts(examined: Examination) -> Iterator[Finding]:
     calls = [call for call in admission.open_calls() if call.released]
     found = []
     for merchant, count in sorted(Counter(call.merchant for call in calls).items()):
-        detail = f"{merchant} has {count} receipts unacknowledged"
-        mend = f"ask {merchant} to run: unseen resume"
+        receipts, mend = many(count, "receipt"), Mend.ASK_TO_RESUME.of(merchant=merchant)
         if count >= OUTSTANDING_LIMIT:
-            detail += "; its calls are refused until it has countersigned them"
-            found.append(failure(CheckName.CALLS, Trouble.CALLS_SUSPENDED, detail, mend))
+            said = Detail.CALLS_SUSPENDED.of(merchant=merchant, receipts=receipts)
+            found.append(failure(CheckName.CALLS, Trouble.CALLS_SUSPENDED, said, mend))
         elif count >= OUTSTANDING_LIMIT // 2:
-            detail += f"; at {OUTSTANDING_LIMIT} its calls are refused"
-            found.append(warning(CheckName.CALLS, Trouble.RECEIPTS_OUTSTANDING, detail, mend))
-    yield from found or [well(CheckName.CALLS, f"{len(calls)} receipts are waiting to be countersigned")]
+            said = Detail.RECEIPTS_OUTSTANDING.of(merchant=merchant, receipts=receipts, limit=OUTSTANDING_LIMIT)
+            found.append(warning(CheckName.CALLS, Trouble.RECEIPTS_OUTSTANDING, said, mend))
+    waiting = Detail.RECEIPTS_WELL.of(receipts=many(len(calls), "receipt"))
+    yield from found or [well(CheckName.CALLS, waiting)]
 
 
 def _unfinished(examined: Examination) -> Iterator[Finding]:
@@ -60,10 +63,10 @@ def _unfinished(examined: Examination) -> Iterator[Finding]:
     if unfinished:
         now_ms = examined.clock.now_ms()
         late = sum(call.deadline_ms < now_ms for call in unfinished)
-        detail = f"{len(unfinished)} calls were sent and not finished, {late} of them past their deadline"
-        yield warning(CheckName.CALLS, Trouble.CALLS_UNFINISHED, detail, f"unseen resume {examined.at_home}")
+        said = Detail.CALLS_UNFINISHED.of(calls=many(len(unfinished), "call"), late=late)
+        yield warning(CheckName.CALLS, Trouble.CALLS_UNFINISHED, said, Mend.RESUME.of(at_home=examined.at_home))
     else:
-        yield well(CheckName.CALLS, "every call was finished")
+        yield well(CheckName.CALLS, Detail.CALLS_WELL.of())
 
 
 def _folded(examined: Examination, fold: Fold) -> bool:
@@ -96,18 +99,15 @@ def check_contracts(examined: Examination) -> Iterator[Finding]:
         status = statuses[record.contract_id]
         heard_ms = None if status is None else decode_status(status)[1]
         end_ms = lease_end_ms(record.contract, heard_ms)
+        contract = record.contract_id[:12]
         if now_ms >= end_ms:
-            detail = (
-                f"the lease of contract {record.contract_id[:12]} ended {span(now_ms - end_ms)} ago: it takes no calls"
-            )
+            said = Detail.LEASE_ENDED.of(contract=contract, since=span(now_ms - end_ms))
             grave = failure if home.is_served() else warning
-            mend = "bring the regulator back; a running party renews the lease by itself"
-            found.append(grave(CheckName.CONTRACTS, Trouble.LEASE_ENDED, detail, mend))
+            found.append(grave(CheckName.CONTRACTS, Trouble.LEASE_ENDED, said, Mend.REGULATOR_BACK.of()))
         elif end_ms - now_ms < record.contract.lease_ms // 3:
-            detail = f"the lease of contract {record.contract_id[:12]} ends in {span(end_ms - now_ms)}"
-            mend = "see that the regulator can be reached"
-            found.append(warning(CheckName.CONTRACTS, Trouble.LEASE_ENDED, detail, mend))
-    yield from found or [well(CheckName.CONTRACTS, f"{len(active)} in force, each within its lease")]
+            said = Detail.LEASE_ENDS.of(contract=contract, left=span(end_ms - now_ms))
+            found.append(warning(CheckName.CONTRACTS, Trouble.LEASE_ENDED, said, Mend.REACH_REGULATOR.of()))
+    yield from found or [well(CheckName.CONTRACTS, Detail.CONTRACTS_WELL.of(contracts=len(active)))]
 
 
 def check_outbox(examined: Examination) -> Iterator[Finding]:
@@ -118,10 +118,9 @@ def check_outbox(examined: Examination) -> Iterator[Finding]:
     with Vault.open(home.vault_path) as vault:
         waiting = Counter(key.partition("/")[0] for key, _ in vault.items(VaultKind.OUTBOX))
     if waiting:
-        what = ", ".join(f"{count} of kind {kind}" for kind, count in sorted(waiting.items()))
-        detail = f"messages that could not be delivered yet: {what}"
+        kinds = joined(Detail.UNDELIVERED_KIND.of(count=count, kind=kind) for kind, count in sorted(waiting.items()))
         command = "resume" if home.role is Role.MERCHANT else "serve"
-        mend = f"bring the other party back; they are sent again by: unseen {command} {examined.at_home}"
-        yield warning(CheckName.OUTBOX, Trouble.UNDELIVERED, detail, mend)
+        mend = Mend.SEND_AGAIN.of(command=command, at_home=examined.at_home)
+        yield warning(CheckName.OUTBOX, Trouble.UNDELIVERED, Detail.UNDELIVERED.of(kinds=kinds), mend)
     else:
-        yield well(CheckName.OUTBOX, "nothing waits")
+        yield well(CheckName.OUTBOX, Detail.OUTBOX_WELL.of())

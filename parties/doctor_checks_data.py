@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from audit.names import Role
+from parties.doctor_details import Detail
 from parties.doctor_examination import Examination
 from parties.doctor_findings import CheckName, Finding, Trouble, failure, warning, well
+from parties.doctor_mends import Mend
 from parties.provider_datasets import check_declared
+from parties.violation_words import violation_words
 from sandbox.errors import DeclarationError, SourceError, SourceUnavailableError
 from sandbox.violations import Severity
 
@@ -17,24 +20,23 @@ def check_data(examined: Examination) -> Iterator[Finding]:
     home = examined.home
     if home.role is not Role.PROVIDER:
         return
-    again = f"unseen catalog check {examined.at_home}"
+    mend_it = Mend.MEND_DATA.of(at_home=examined.at_home)
     try:
         checked = check_declared(home.catalog, examined.environ)
     except (DeclarationError, SourceError, SourceUnavailableError) as error:
-        yield failure(CheckName.DATA, Trouble.DATA_REFUSED, str(error), f"mend it, then: {again}")
+        yield failure(CheckName.DATA, Trouble.DATA_REFUSED, Detail.DATA_REFUSED.of(error=error), mend_it)
         return
     if not checked:
-        detail = "no data set is declared"
-        mend = f"write {home.catalog}/NAME.toml after examples/catalog.toml"
-        yield warning(CheckName.DATA, Trouble.NO_DATA, detail, mend)
+        yield warning(CheckName.DATA, Trouble.NO_DATA, Detail.NO_DATA.of(), Mend.DECLARE.of(folder=home.catalog))
         return
     found = []
     for declaration, violations in checked:
         for violation in violations:
-            detail = f"{declaration.name}: {violation.message}"
+            said = Detail.DATA_VIOLATES.of(dataset=declaration.name, violation=violation_words(violation))
             if violation.severity is Severity.REFUSES:
-                found.append(failure(CheckName.DATA, Trouble.DATA_REFUSED, detail, f"mend it, then: {again}"))
+                found.append(failure(CheckName.DATA, Trouble.DATA_REFUSED, said, mend_it))
             else:
-                found.append(warning(CheckName.DATA, Trouble.DATA_IMPERFECT, detail, again))
+                again = Mend.CHECK_DATA.of(at_home=examined.at_home)
+                found.append(warning(CheckName.DATA, Trouble.DATA_IMPERFECT, said, again))
     names = ", ".join(declaration.name for declaration, _ in checked)
-    yield from found or [well(CheckName.DATA, f"fit their declarations: {names}")]
+    yield from found or [well(CheckName.DATA, Detail.DATA_WELL.of(datasets=names))]

@@ -14,8 +14,11 @@ from audit.errors import LedgerDamagedError, LedgerUnavailableError
 from audit.ledger import open_reader
 from audit.names import KeyPurpose, Role
 from audit.spot_check import spot_check
-from parties.doctor_examination import Examination, span
+from parties.doctor_details import Detail
+from parties.doctor_examination import Examination
 from parties.doctor_findings import CheckName, Finding, Trouble, failure, warning, well
+from parties.doctor_mends import Mend
+from parties.doctor_words import entries, span
 from sandbox.errors import VaultError
 from sandbox.vault import Vault, VaultKind
 
@@ -38,10 +41,9 @@ def check_files(examined: Examination) -> Iterator[Finding]:
     owner = home.path.stat().st_uid
     for path in _own_files(home.path):
         if (state := _state(path)) is not None and state.st_uid != owner:
-            detail = f"{path} belongs to another user than the home does, so the party may not be able to write it"
-            mend = f"chown --reference={home.path} {path}"
-            found.append(failure(CheckName.FILES, Trouble.FILE_FOREIGN, detail, mend))
-    yield from found or [well(CheckName.FILES, f"complete, and private where they must be: {home.path}")]
+            said, mend = Detail.FILE_FOREIGN.of(path=path), Mend.CHOWN_LIKE_HOME.of(home=home.path, path=path)
+            found.append(failure(CheckName.FILES, Trouble.FILE_FOREIGN, said, mend))
+    yield from found or [well(CheckName.FILES, Detail.FILES_WELL.of(home=home.path))]
 
 
 def _missing(examined: Examination) -> Iterator[Finding]:
@@ -53,26 +55,25 @@ def _missing(examined: Examination) -> Iterator[Finding]:
     ):
         path = home.keys / f"{purpose}.pem"
         if not path.is_file():
-            mend = "put it back from where the keys are kept, or restore a backup with keys: unseen restore"
-            yield failure(CheckName.FILES, Trouble.FILE_MISSING, f"{path} is missing", mend)
+            said, mend = Detail.FILE_MISSING.of(path=path), Mend.KEY_FILE_BACK.of()
+            yield failure(CheckName.FILES, Trouble.FILE_MISSING, said, mend)
     for path in (home.certificate_path, home.anchors_path, home.directory_path):
         if not path.is_file():
-            detail = f"{path} is missing: the party is not enrolled, or lost it"
-            mend = f"unseen enrol accept BUNDLE {examined.at_home}"
-            yield failure(CheckName.FILES, Trouble.FILE_MISSING, detail, mend)
+            said, mend = Detail.ENROLMENT_MISSING.of(path=path), Mend.ENROL.of(at_home=examined.at_home)
+            yield failure(CheckName.FILES, Trouble.FILE_MISSING, said, mend)
 
 
 def _exposed(examined: Examination) -> Iterator[Finding]:
     home = examined.home
     if stat.S_IMODE(home.path.stat().st_mode) & 0o022:
-        detail = f"{home.path} can be written by other users: they could put files of theirs in place of its own"
-        yield failure(CheckName.FILES, Trouble.FILE_EXPOSED, detail, f"chmod go-w {home.path}")
+        said, mend = Detail.HOME_EXPOSED.of(path=home.path), Mend.CLOSE_HOME.of(path=home.path)
+        yield failure(CheckName.FILES, Trouble.FILE_EXPOSED, said, mend)
     for path in (home.keys, *_own_files(home.keys), *_databases(home.path)):
         state = _state(path)
         mode = 0 if state is None else stat.S_IMODE(state.st_mode)
         if mode & 0o077:
-            detail = f"{path} is open to other users (mode {mode:04o})"
-            yield failure(CheckName.FILES, Trouble.FILE_EXPOSED, detail, f"chmod go= {path}")
+            said, mend = Detail.FILE_EXPOSED.of(path=path, mode=f"{mode:04o}"), Mend.CLOSE_FILE.of(path=path)
+            yield failure(CheckName.FILES, Trouble.FILE_EXPOSED, said, mend)
 
 
 def _state(path: Path) -> os.stat_result | None:
@@ -94,27 +95,28 @@ def _databases(home: Path) -> list[Path]:
 def check_disk(examined: Examination) -> Iterator[Finding]:
     """There is room, and the home can be written; durably, since a probe is synced."""
     home, room = examined.home, examined.room(examined.home.path)
-    free = f"{room.free_bytes // MIB} MiB are free at {home.path}"
+    free = room.free_bytes // MIB
     ledger = home.ledger_path.stat().st_size if home.ledger_path.exists() else 0
     found: list[Finding] = []
     if room.free_bytes < FULL_BYTES:
-        found.append(failure(CheckName.DISK, Trouble.DISK_FULL, f"{free}; calls fail when none is left", "make room"))
+        said = Detail.DISK_FULL.of(free=free, home=home.path)
+        found.append(failure(CheckName.DISK, Trouble.DISK_FULL, said, Mend.MAKE_ROOM.of()))
     elif room.free_bytes < max(LOW_BYTES, LEDGER_MULTIPLE * ledger):
-        detail = f"{free}, the ledger has {ledger // MIB} MiB; backups and verification need a multiple of that"
-        found.append(warning(CheckName.DISK, Trouble.DISK_LOW, detail, "make room, or move the home to a larger disk"))
+        said = Detail.DISK_LOW.of(free=free, home=home.path, ledger=ledger // MIB)
+        found.append(warning(CheckName.DISK, Trouble.DISK_LOW, said, Mend.MAKE_ROOM_OR_MOVE.of()))
     if room.free_files is not None and room.free_files < LOW_FILES:
-        detail = f"only {room.free_files} more files can be made where {home.path} lies"
-        found.append(failure(CheckName.DISK, Trouble.DISK_FULL, detail, "take away small files there"))
+        said = Detail.FILES_FULL.of(files=room.free_files, home=home.path)
+        found.append(failure(CheckName.DISK, Trouble.DISK_FULL, said, Mend.FEWER_FILES.of()))
     unwritable = _probe(home.path)
     if unwritable:
-        found.append(failure(CheckName.DISK, Trouble.DISK_UNWRITABLE, unwritable, f"chown and remount {home.path}"))
+        said = Detail.DISK_UNWRITABLE.of(path=home.path, error=unwritable)
+        found.append(failure(CheckName.DISK, Trouble.DISK_UNWRITABLE, said, Mend.REMOUNT.of(path=home.path)))
     for log in sorted(home.path.glob("*.db-wal")):
         state = _state(log)
         if state is not None and state.st_size > LONG_LOG_BYTES:
-            detail = f"{log} has {state.st_size // MIB} MiB: some reader keeps it from being cut"
-            mend = "end programs that hold the database open, then restart the party"
-            found.append(warning(CheckName.DISK, Trouble.LOG_LONG, detail, mend))
-    yield from found or [well(CheckName.DISK, f"{free}, and it can be written")]
+            said = Detail.LOG_LONG.of(path=log, size=state.st_size // MIB)
+            found.append(warning(CheckName.DISK, Trouble.LOG_LONG, said, Mend.END_READERS.of()))
+    yield from found or [well(CheckName.DISK, Detail.DISK_WELL.of(free=free, home=home.path))]
 
 
 def _probe(folder: Path) -> str:
@@ -126,7 +128,7 @@ def _probe(folder: Path) -> str:
             probe.flush()
             os.fsync(probe.fileno())
     except OSError as error:
-        return f"{folder} cannot be written: {error.strerror}"
+        return error.strerror or str(error)
     finally:
         path.unlink(missing_ok=True)
     return ""
@@ -136,27 +138,25 @@ def check_ledger(examined: Examination) -> Iterator[Finding]:
     """The ledger's ends belong together. A quick look, which believes what lies before the last seal."""
     home = examined.home
     if not home.ledger_path.exists():
-        detail = "there is no ledger yet: it is made when the party is first opened"
         yield warning(
-            CheckName.LEDGER, Trouble.LEDGER_MISSING, detail, "start the party, unless it had a ledger before"
+            CheckName.LEDGER, Trouble.LEDGER_MISSING, Detail.LEDGER_MISSING.of(), Mend.START_WITHOUT_LEDGER.of()
         )
         return
     try:
         found = spot_check(home.ledger_path)
     except (LedgerDamagedError, LedgerUnavailableError) as error:
-        mend = f"unseen ledger verify {examined.at_home}, then unseen restore the newest backup into a new home"
-        yield failure(CheckName.LEDGER, Trouble.LEDGER_DAMAGED, str(error), mend)
+        mend = Mend.VERIFY_AND_RESTORE.of(at_home=examined.at_home)
+        yield failure(CheckName.LEDGER, Trouble.LEDGER_DAMAGED, Detail.LEDGER_DAMAGED.of(error=error), mend)
         return
     if found.genesis.origin != home.origin:
-        detail = f"it is the ledger of {found.genesis.origin}, and this is the home of {home.origin}"
-        yield failure(CheckName.LEDGER, Trouble.LEDGER_FOREIGN, detail, "put this party's own ledger.db back")
+        said = Detail.LEDGER_FOREIGN.of(found=found.genesis.origin, wanted=home.origin)
+        yield failure(CheckName.LEDGER, Trouble.LEDGER_FOREIGN, said, Mend.OWN_LEDGER_BACK.of())
     elif home.restored_path.exists():
-        detail = f"restored from a backup, {found.size} entries; it signs nothing before it has caught up"
-        mend = "start the party while its witnesses can be reached"
-        yield warning(CheckName.LEDGER, Trouble.LEDGER_RESTORED, detail, mend)
+        said = Detail.LEDGER_RESTORED.of(entries=entries(found.size))
+        yield warning(CheckName.LEDGER, Trouble.LEDGER_RESTORED, said, Mend.START_TO_CATCH_UP.of())
     else:
-        quick = f"read back from entry {found.since} on; unseen ledger verify {examined.at_home} checks all"
-        yield well(CheckName.LEDGER, f"{found.size} entries; {quick}")
+        said = Detail.LEDGER_WELL.of(entries=entries(found.size), since=found.since, at_home=examined.at_home)
+        yield well(CheckName.LEDGER, said)
 
 
 def check_vault(examined: Examination) -> Iterator[Finding]:
@@ -164,29 +164,23 @@ def check_vault(examined: Examination) -> Iterator[Finding]:
     home = examined.home
     if not home.vault_path.exists():
         if home.ledger_path.exists():
-            detail = "there is a ledger and no vault: openings, receipts and stored messages are lost"
-            mend = "unseen restore a backup, which has both, into a new home"
-            yield failure(CheckName.VAULT, Trouble.VAULT_MISSING, detail, mend)
+            yield failure(CheckName.VAULT, Trouble.VAULT_MISSING, Detail.VAULT_MISSING.of(), Mend.RESTORE_BOTH.of())
         else:
-            yield well(CheckName.VAULT, "there is none yet, as there is no ledger")
+            yield well(CheckName.VAULT, Detail.VAULT_NONE.of())
         return
     receipts = _newest_receipts(home.ledger_path) if home.ledger_path.exists() else []
     try:
         with Vault.open(home.vault_path) as vault:
             missing = [receipt for receipt in receipts if vault.get(VaultKind.RECEIPT, receipt) is None]
     except VaultError as error:
-        mend = "unseen restore the newest backup into a new home"
-        yield failure(CheckName.VAULT, Trouble.VAULT_UNREADABLE, str(error), mend)
+        said = Detail.VAULT_UNREADABLE.of(error=error)
+        yield failure(CheckName.VAULT, Trouble.VAULT_UNREADABLE, said, Mend.RESTORE.of())
         return
     if missing:
-        detail = (
-            f"{len(missing)} of the newest {len(receipts)} receipts in the ledger are not in the vault: it is of an "
-            "earlier time; messages of those calls are answered STALE"
-        )
-        mend = "if there is a newer vault.db, stop the party and put it back; back both up together: unseen backup"
-        yield warning(CheckName.VAULT, Trouble.VAULT_BEHIND, detail, mend)
+        said = Detail.VAULT_BEHIND.of(missing=len(missing), receipts=len(receipts))
+        yield warning(CheckName.VAULT, Trouble.VAULT_BEHIND, said, Mend.VAULT_BACK.of())
     else:
-        yield well(CheckName.VAULT, f"it has the newest {len(receipts)} receipts of the ledger")
+        yield well(CheckName.VAULT, Detail.VAULT_WELL.of(receipts=len(receipts)))
 
 
 def _newest_receipts(ledger: Path) -> list[str]:
@@ -212,6 +206,5 @@ def check_own_time(examined: Examination) -> Iterator[Finding]:
         return  # the ledger's own check says so
     ahead_ms = last_ms - examined.clock.now_ms()
     if ahead_ms > home.config.limits.skew_ms:
-        detail = f"the ledger's last entry is {span(ahead_ms)} ahead of this machine's clock"
-        mend = "set the clock and keep it by NTP: timedatectl set-ntp true"
-        yield failure(CheckName.CLOCK, Trouble.CLOCK_WRONG, detail, mend)
+        said = Detail.CLOCK_BEHIND_LEDGER.of(ahead=span(ahead_ms))
+        yield failure(CheckName.CLOCK, Trouble.CLOCK_WRONG, said, Mend.SET_CLOCK.of())

@@ -15,8 +15,11 @@ from audit.party_record import PartyRecord
 from parties.client.paillier_keys import FILE as PAILLIER_FILE
 from parties.client.paillier_keys import SEALED_FILE as PAILLIER_SEALED
 from parties.client.paillier_keys import load_paillier_key
-from parties.doctor_examination import Examination, day, keys_encrypted, keys_locked, span
+from parties.doctor_details import Detail
+from parties.doctor_examination import Examination, day, keys_encrypted, keys_locked
 from parties.doctor_findings import CheckName, Finding, Trouble, failure, warning, well
+from parties.doctor_mends import Mend
+from parties.doctor_words import Words, span
 from parties.errors import HomeError, IdentityError, PassphraseError
 from parties.identity import certificate_from_pem, check_certificate, fingerprint, key_from_pem
 
@@ -26,7 +29,6 @@ DIRECTORY_DAYS: Final = 14
 CERTIFICATE_DAYS: Final = 30
 SHORTEST_PAILLIER: Final = 2048
 RECOMMENDED_PAILLIER: Final = 3072
-_UNLOCK: Final = "give --passphrase-file, or set UNSEEN_PASSPHRASE"
 
 
 def check_directory(examined: Examination) -> Iterator[Finding]:
@@ -36,41 +38,42 @@ def check_directory(examined: Examination) -> Iterator[Finding]:
         yield _no_directory(examined)
         return
     left_ms = directory.expires_at_ms - examined.clock.now_ms()
-    about = f"version {directory.version}, valid until {day(directory.expires_at_ms)}"
-    refetch = "see that the regulator can be reached; a running party fetches the newest within a minute"
+    version, until = directory.version, day(directory.expires_at_ms)
+    refetch = Mend.REFETCH_DIRECTORY.of()
     found = []
     if left_ms <= 0:
-        found.append(failure(CheckName.DIRECTORY, Trouble.DIRECTORY_EXPIRED, f"expired: {about}", refetch))
+        said = Detail.DIRECTORY_EXPIRED.of(version=version, until=until)
+        found.append(failure(CheckName.DIRECTORY, Trouble.DIRECTORY_EXPIRED, said, refetch))
     elif left_ms < DIRECTORY_DAYS * DAY_MS:
-        detail = f"{about}: the regulator has renewed it, and this party has not heard"
+        said = Detail.DIRECTORY_EXPIRES.of(version=version, until=until)
         if home.role is Role.REGULATOR:
-            detail, refetch = f"{about}", f"unseen serve {examined.at_home}, which renews it"
-        found.append(warning(CheckName.DIRECTORY, Trouble.DIRECTORY_EXPIRES, detail, refetch))
+            said = Detail.OWN_DIRECTORY_EXPIRES.of(version=version, until=until)
+            refetch = Mend.SERVE_RENEWS.of(at_home=examined.at_home)
+        found.append(warning(CheckName.DIRECTORY, Trouble.DIRECTORY_EXPIRES, said, refetch))
     try:
         record = directory.party(home.name)
     except UnknownPartyError:
-        detail = f"{about}, which does not list {home.name}"
-        mend = f"unseen enrol accept BUNDLE {examined.at_home}"
-        yield failure(CheckName.DIRECTORY, Trouble.UNLISTED, detail, mend)
+        said = Detail.UNLISTED.of(version=version, until=until, party=home.name)
+        yield failure(CheckName.DIRECTORY, Trouble.UNLISTED, said, Mend.ENROL.of(at_home=examined.at_home))
         return
     if (record.endpoint or "") != home.config.network.endpoint:
-        detail = (
-            f"others dial {record.endpoint or 'nothing'}, but party.toml says {home.config.network.endpoint or '-'}"
-        )
-        mend = "set [network] endpoint back, or have the regulator list the new one"
-        found.append(warning(CheckName.DIRECTORY, Trouble.ENDPOINT_DIFFERS, detail, mend))
-    yield from found or [well(CheckName.DIRECTORY, f"{about}, {len(directory.parties)} parties")]
+        said = Detail.ENDPOINT_DIFFERS.of(listed=record.endpoint or "-", own=home.config.network.endpoint or "-")
+        found.append(warning(CheckName.DIRECTORY, Trouble.ENDPOINT_DIFFERS, said, Mend.ENDPOINT.of()))
+    parties = Words(f"{len(directory.parties)} parties", str(len(directory.parties)))
+    yield from found or [
+        well(CheckName.DIRECTORY, Detail.DIRECTORY_WELL.of(version=version, until=until, parties=parties))
+    ]
 
 
 def _no_directory(examined: Examination) -> Finding:
     try:
         examined.home.directory(now_ms=0)
     except HomeError as error:
-        mend = f"unseen enrol accept BUNDLE {examined.at_home}"
-        return failure(CheckName.DIRECTORY, Trouble.NOT_ENROLLED, str(error), mend)
+        mend = Mend.ENROL.of(at_home=examined.at_home)
+        return failure(CheckName.DIRECTORY, Trouble.NOT_ENROLLED, Detail.NOT_ENROLLED.of(error=error), mend)
     except AuditError as error:
-        mend = "compare [regulator] vkey with the regulator by telephone, and accept its bundle anew"
-        return failure(CheckName.DIRECTORY, Trouble.DIRECTORY_UNTRUSTED, str(error), mend)
+        said = Detail.DIRECTORY_UNTRUSTED.of(error=error)
+        return failure(CheckName.DIRECTORY, Trouble.DIRECTORY_UNTRUSTED, said, Mend.COMPARE_VKEY.of())
     raise AssertionError("a directory that verifies was handed to the examination")
 
 
@@ -78,44 +81,41 @@ def check_keys(examined: Examination) -> Iterator[Finding]:
     """The signing keys here are those that the directory lists as active, and lie encrypted."""
     home, directory = examined.home, examined.directory
     if keys_locked(home):
-        detail = "the keys are encrypted, and were not looked at; nor was anybody asked over the network"
-        yield warning(CheckName.KEYS, Trouble.KEYS_LOCKED, detail, _UNLOCK)
+        yield warning(CheckName.KEYS, Trouble.KEYS_LOCKED, Detail.KEYS_LOCKED.of(), Mend.UNLOCK.of())
         return
     record = _record(directory, home.name)
+    present = [purpose for purpose in KeyPurpose if (home.keys / f"{purpose.value}.pem").exists()]
     found = []
-    for purpose in KeyPurpose:
+    for purpose in present:  # the check of files names those that are missing
         try:
             key = home.signing_key(purpose).verifying_key
         except (HomeError, PassphraseError, AuditError) as error:
-            mend = "put it back from where the keys are kept, or restore a backup with keys"
-            found.append(failure(CheckName.KEYS, Trouble.KEY_UNUSABLE, str(error), mend))
+            said = Detail.KEY_UNUSABLE.of(error=error)
+            found.append(failure(CheckName.KEYS, Trouble.KEY_UNUSABLE, said, Mend.KEY_BACK.of()))
             continue
         if record is not None:
             statuses = [each.status for each in record.keys if each.purpose is purpose and each.key == key]
             found += _standing(examined, purpose, statuses[0] if statuses else None)
-    if not keys_encrypted(home):
-        detail = "the private keys lie in clear: whoever can read this disk or a backup of it has them"
-        mend = "keep the disk encrypted and the backups as you keep keys; unseen init --encrypt makes encrypted ones"
-        found.append(warning(CheckName.KEYS, Trouble.KEYS_IN_CLEAR, detail, mend))
-    yield from found or [well(CheckName.KEYS, "encrypted, and each is the one that the directory lists as active")]
+    if present and not keys_encrypted(home):
+        found.append(warning(CheckName.KEYS, Trouble.KEYS_IN_CLEAR, Detail.KEYS_IN_CLEAR.of(), Mend.ENCRYPT.of()))
+    if not found and len(present) == len(KeyPurpose):
+        found.append(well(CheckName.KEYS, Detail.KEYS_WELL.of()))
+    yield from found
 
 
 def _standing(examined: Examination, purpose: KeyPurpose, status: KeyStatus | None) -> Iterator[Finding]:
-    rotate = f"unseen keys rotate {examined.at_home}"
     where = f"keys/{purpose.value}.pem"
     if status is None:
-        detail = f"{where} is not listed in the directory: what it signs is believed by nobody"
-        mend = "put the listed key back; or fetch the newest directory, if the key is new"
-        yield failure(CheckName.KEYS, Trouble.KEY_UNLISTED, detail, mend)
+        said = Detail.KEY_UNLISTED.of(key=where)
+        yield failure(CheckName.KEYS, Trouble.KEY_UNLISTED, said, Mend.LISTED_KEY_BACK.of())
     elif status is KeyStatus.RETIRED:
-        detail = f"{where} was rotated out: a newer key is active"
-        mend = "put the newer key in place: an older backup may have been restored"
+        said, mend = Detail.KEY_RETIRED.of(key=where), Mend.NEWER_KEY_BACK.of()
         if examined.home.next_key_path(purpose).exists():
-            detail, mend = f"{where} was rotated out, and its successor is not in use yet", rotate
-        yield failure(CheckName.KEYS, Trouble.KEY_RETIRED, detail, mend)
+            said, mend = Detail.KEY_SUCCEEDED.of(key=where), Mend.ROTATE.of(at_home=examined.at_home)
+        yield failure(CheckName.KEYS, Trouble.KEY_RETIRED, said, mend)
     elif status is KeyStatus.REVOKED:
-        detail = f"{where} was revoked by the regulator: what it signs is refused everywhere"
-        yield failure(CheckName.KEYS, Trouble.KEY_REVOKED, detail, f"{rotate}, and speak with the regulator")
+        said, mend = Detail.KEY_REVOKED.of(key=where), Mend.ROTATE_AND_SPEAK.of(at_home=examined.at_home)
+        yield failure(CheckName.KEYS, Trouble.KEY_REVOKED, said, mend)
 
 
 def _record(directory: Directory | None, name: str) -> PartyRecord | None:
@@ -134,17 +134,15 @@ def check_key_strength(examined: Examination) -> Iterator[Finding]:
     found = []
     minimum = home.config.compute.unsafe_minimum_modulus_bits
     if minimum < SHORTEST_PAILLIER:
-        detail = f"unsafe_minimum_modulus_bits = {minimum}: Paillier keys that can be factored are accepted"
-        mend = f"take [compute] unsafe_minimum_modulus_bits out of {home.path / 'party.toml'}"
-        found.append(warning(CheckName.KEY_STRENGTH, Trouble.WEAK_KEYS_ACCEPTED, detail, mend))
+        said, mend = Detail.WEAK_KEYS_ACCEPTED.of(bits=minimum), Mend.NO_WEAK_KEYS.of(path=home.path / "party.toml")
+        found.append(warning(CheckName.KEY_STRENGTH, Trouble.WEAK_KEYS_ACCEPTED, said, mend))
     for path in (home.certificate_path, home.anchors_path):
         if path.exists() and not _is_strong(home.read(path)):
-            detail = f"{path} has a key that is neither on P-256 nor on a longer curve"
-            mend = "have the certificate authority issue one on P-256"
-            found.append(warning(CheckName.KEY_STRENGTH, Trouble.KEY_WEAK, detail, mend))
+            said = Detail.CURVE_WEAK.of(path=path)
+            found.append(warning(CheckName.KEY_STRENGTH, Trouble.KEY_WEAK, said, Mend.P256.of()))
     if home.role is Role.MERCHANT:
         found += _paillier(examined)
-    yield from found or [well(CheckName.KEY_STRENGTH, "as recommended")]
+    yield from found or [well(CheckName.KEY_STRENGTH, Detail.KEY_STRENGTH_WELL.of())]
 
 
 def _is_strong(pem: bytes) -> bool:
@@ -160,24 +158,23 @@ def _paillier(examined: Examination) -> Iterator[Finding]:
     paths = [home.keys / PAILLIER_FILE, home.keys / PAILLIER_SEALED]
     path = next((path for path in paths if path.exists()), None)
     bits = home.config.compute.paillier_bits
-    where = f"[compute] paillier_bits = {bits}, for the key that is made on first use"
+    which = Detail.PAILLIER_SETTING.of(bits=bits)
     if path is not None:
         if path.name == PAILLIER_SEALED and home.passphrase is None:
             return  # the check of keys says that they are locked
         try:
             bits = load_paillier_key(home, lambda _: None).public_key.bits
         except (HomeError, PassphraseError) as error:
-            mend = "restore it from a backup, or move it away: then a new one is made"
-            yield failure(CheckName.KEY_STRENGTH, Trouble.KEY_UNUSABLE, str(error), mend)
+            said = Detail.KEY_UNUSABLE.of(error=error)
+            yield failure(CheckName.KEY_STRENGTH, Trouble.KEY_UNUSABLE, said, Mend.PAILLIER_BACK.of())
             return
-        where = f"the Paillier key {path} has {bits} bits"
-    mend = f"set paillier_bits = {RECOMMENDED_PAILLIER} or more, and move {paths[0].name} away when no call is open"
+        which = Detail.PAILLIER_KEY.of(path=path, bits=bits)
+    mend = Mend.LONGER_PAILLIER.of(recommended=RECOMMENDED_PAILLIER, file=paths[0].name)
     if bits < SHORTEST_PAILLIER:
-        detail = f"{where}: it can be factored, and then every result be read"
-        yield failure(CheckName.KEY_STRENGTH, Trouble.KEY_WEAK, detail, mend)
+        yield failure(CheckName.KEY_STRENGTH, Trouble.KEY_WEAK, Detail.PAILLIER_WEAK.of(which=which), mend)
     elif bits < RECOMMENDED_PAILLIER:
-        detail = f"{where}: fewer than the {RECOMMENDED_PAILLIER} that are recommended for results that stay secret"
-        yield warning(CheckName.KEY_STRENGTH, Trouble.KEY_SHORT, detail, mend)
+        said = Detail.PAILLIER_SHORT.of(which=which, recommended=RECOMMENDED_PAILLIER)
+        yield warning(CheckName.KEY_STRENGTH, Trouble.KEY_SHORT, said, mend)
 
 
 def check_own_certificate(examined: Examination) -> Iterator[Finding]:
@@ -185,33 +182,38 @@ def check_own_certificate(examined: Examination) -> Iterator[Finding]:
     home, directory = examined.home, examined.directory
     if directory is None or not home.certificate_path.exists():
         return  # the checks of directory and files say so
-    renew = f"unseen certificate renew {examined.at_home}"
+    renew = Mend.RENEW.of(at_home=examined.at_home)
     try:
         certificate = certificate_from_pem(home.read(home.certificate_path))
     except (IdentityError, HomeError) as error:
-        yield failure(CheckName.CERTIFICATE, Trouble.CERTIFICATE_UNUSABLE, str(error), renew)
+        said = Detail.CERTIFICATE_UNUSABLE.of(error=error)
+        yield failure(CheckName.CERTIFICATE, Trouble.CERTIFICATE_UNUSABLE, said, renew)
         return
     now_ms = examined.clock.now_ms()
     ends_ms = int(certificate.not_valid_after_utc.timestamp() * 1000)
-    until = f"valid until {day(ends_ms)}"
     if fingerprint(certificate) in directory.revoked_certificates:
-        detail = "the regulator has revoked it: nobody talks to this party"
-        yield failure(CheckName.CERTIFICATE, Trouble.CERTIFICATE_REVOKED, detail, f"{renew}, and speak with it")
+        said, mend = Detail.CERTIFICATE_REVOKED.of(), Mend.RENEW_AND_SPEAK.of(at_home=examined.at_home)
+        yield failure(CheckName.CERTIFICATE, Trouble.CERTIFICATE_REVOKED, said, mend)
         return
     if now_ms > ends_ms:
-        detail = f"expired {span(now_ms - ends_ms)} ago: nobody talks to this party"
-        yield failure(CheckName.CERTIFICATE, Trouble.CERTIFICATE_EXPIRED, detail, renew)
+        said = Detail.CERTIFICATE_EXPIRED.of(since=span(now_ms - ends_ms))
+        yield failure(CheckName.CERTIFICATE, Trouble.CERTIFICATE_EXPIRED, said, renew)
         return
     try:
         _verify(examined, directory, certificate, now_ms)
+        paired = _is_paired(examined, certificate)
     except (IdentityError, UnknownPartyError, HomeError) as error:
-        yield failure(CheckName.CERTIFICATE, Trouble.CERTIFICATE_UNUSABLE, str(error), renew)
+        said = Detail.CERTIFICATE_UNUSABLE.of(error=error)
+        yield failure(CheckName.CERTIFICATE, Trouble.CERTIFICATE_UNUSABLE, said, renew)
         return
-    if ends_ms - now_ms < CERTIFICATE_DAYS * DAY_MS:
-        detail = f"{until}: {span(ends_ms - now_ms)} left"
-        yield warning(CheckName.CERTIFICATE, Trouble.CERTIFICATE_EXPIRES, detail, renew)
+    if not paired:
+        said, mend = Detail.CERTIFICATE_FOREIGN.of(), Mend.TLS_PAIR_BACK.of(at_home=examined.at_home)
+        yield failure(CheckName.CERTIFICATE, Trouble.CERTIFICATE_UNUSABLE, said, mend)
+    elif ends_ms - now_ms < CERTIFICATE_DAYS * DAY_MS:
+        said = Detail.CERTIFICATE_EXPIRES.of(until=day(ends_ms), left=span(ends_ms - now_ms))
+        yield warning(CheckName.CERTIFICATE, Trouble.CERTIFICATE_EXPIRES, said, renew)
     else:
-        yield well(CheckName.CERTIFICATE, until)
+        yield well(CheckName.CERTIFICATE, Detail.CERTIFICATE_WELL.of(until=day(ends_ms)))
 
 
 def _verify(examined: Examination, directory: Directory, certificate: x509.Certificate, now_ms: int) -> None:
@@ -219,10 +221,14 @@ def _verify(examined: Examination, directory: Directory, certificate: x509.Certi
     record = directory.party(home.name)
     anchors = tuple(certificate_from_pem(anchor.encode("ascii")) for anchor in directory.trust_anchors)
     check_certificate(certificate, record, anchors, now_ms=now_ms)
-    if keys_locked(home):
-        return
-    key = key_from_pem(home.read(home.keys / "tls.pem"), home.passphrase, where="keys/tls.pem")
-    if key.public_key() != certificate.public_key():
-        raise IdentityError(
-            "the certificate is of another key than keys/tls.pem: put back the pair that belongs together"
-        )
+
+
+def _is_paired(examined: Examination, certificate: x509.Certificate) -> bool:
+    """Whether the TLS key here is the certificate's; of one that is missing the check of files tells, of locked ones
+    that of keys.
+    """
+    home, path = examined.home, examined.home.keys / "tls.pem"
+    if keys_locked(home) or not path.exists():
+        return True
+    key = key_from_pem(home.read(path), home.passphrase, where="keys/tls.pem")
+    return key.public_key() == certificate.public_key()

@@ -9,8 +9,10 @@ from typing import Final
 from audit.directory import verify_directory
 from audit.errors import AuditError, UnknownPartyError
 from audit.names import Role
-from parties.doctor_examination import Examination, Network
+from parties.doctor_details import Detail
+from parties.doctor_examination import Examination, Network, why
 from parties.doctor_findings import CheckName, Finding, Trouble, failure, warning, well
+from parties.doctor_mends import Mend
 from parties.errors import HomeError, PartyError
 from parties.held_contracts import held_contracts
 from sandbox.contract_states import ContractState
@@ -26,21 +28,19 @@ def check_server(examined: Examination) -> Iterator[Finding]:
     if home.role is Role.MERCHANT or network is None:
         return
     if not home.is_served():
-        detail = "no process of this party runs: others cannot reach it"
-        yield warning(CheckName.SERVER, Trouble.NOT_RUNNING, detail, f"unseen serve {examined.at_home}")
+        mend = Mend.SERVE.of(at_home=examined.at_home)
+        yield warning(CheckName.SERVER, Trouble.NOT_RUNNING, Detail.NOT_RUNNING.of(), mend)
         return
     trouble = _ask(network, home.name)
     endpoint = home.config.network.endpoint
     if trouble is None:
-        yield well(CheckName.SERVER, f"serves at {endpoint}")
+        yield well(CheckName.SERVER, Detail.SERVER_WELL.of(endpoint=endpoint))
     elif trouble is Trouble.NOT_SERVING:
-        detail = f"it answers at {endpoint}, and says that it does not serve: a probe of its own fails"
-        mend = "read the other findings here, and its log"
-        yield failure(CheckName.SERVER, Trouble.NOT_SERVING, detail, mend)
+        said = Detail.NOT_SERVING.of(endpoint=endpoint)
+        yield failure(CheckName.SERVER, Trouble.NOT_SERVING, said, Mend.READ_LOG.of())
     else:
-        detail = f"it runs, and nobody answers at {endpoint}, which others dial: {trouble}"
-        mend = "look at [network] endpoint and listen, at firewalls, and whether this machine may dial itself"
-        yield failure(CheckName.SERVER, Trouble.UNREACHABLE, detail, mend)
+        said = Detail.SERVER_UNREACHABLE.of(endpoint=endpoint, error=trouble)
+        yield failure(CheckName.SERVER, Trouble.UNREACHABLE, said, Mend.LOOK_AT_NETWORK.of())
 
 
 def check_regulator(examined: Examination) -> Iterator[Finding]:
@@ -51,25 +51,24 @@ def check_regulator(examined: Examination) -> Iterator[Finding]:
     name = directory.regulator
     trouble = _ask(network, name)
     if isinstance(trouble, str):
-        mend = f"ask {name}; calls end with their contracts' leases, minutes after it was last heard"
-        yield failure(CheckName.REGULATOR, Trouble.UNREACHABLE, trouble, mend)
+        said, mend = Detail.PEER_UNREACHABLE.of(party=name, error=trouble), Mend.ASK_REGULATOR.of(regulator=name)
+        yield failure(CheckName.REGULATOR, Trouble.UNREACHABLE, said, mend)
         return
     if trouble is Trouble.NOT_SERVING:
-        detail = f"{name} answers, and says that it does not serve"
-        yield warning(CheckName.REGULATOR, Trouble.NOT_SERVING, detail, f"ask {name}: unseen doctor tells it why")
+        said, mend = Detail.REGULATOR_NOT_SERVING.of(party=name), Mend.ASK_FOR_DOCTOR.of(party=name)
+        yield warning(CheckName.REGULATOR, Trouble.NOT_SERVING, said, mend)
     try:
         data = network.newer_directory(directory.version)
         newer = verify_directory(data, home.regulator_key(), now_ms=0).version if data else directory.version
     except (AuditError, SandboxError, PartyError) as error:
-        mend = f"ask {name}"
-        yield warning(CheckName.REGULATOR, Trouble.UNCHECKED, f"it gave no directory: {error}", mend)
+        said, mend = Detail.DIRECTORY_NOT_GIVEN.of(error=error), Mend.ASK.of(party=name)
+        yield warning(CheckName.REGULATOR, Trouble.UNCHECKED, said, mend)
         return
     if newer > directory.version:
-        detail = f"{name} has version {newer} of the directory, version {directory.version} is installed here"
-        mend = "start the party: it fetches the newest within a minute"
-        yield warning(CheckName.REGULATOR, Trouble.DIRECTORY_OLD, detail, mend)
+        said = Detail.DIRECTORY_OLD.of(regulator=name, newer=newer, installed=directory.version)
+        yield warning(CheckName.REGULATOR, Trouble.DIRECTORY_OLD, said, Mend.FETCH_DIRECTORY.of())
     elif trouble is None:
-        yield well(CheckName.REGULATOR, f"{name} serves, and its directory is the one installed here")
+        yield well(CheckName.REGULATOR, Detail.REGULATOR_WELL.of(regulator=name))
 
 
 def check_peers(examined: Examination) -> Iterator[Finding]:
@@ -85,13 +84,15 @@ def check_peers(examined: Examination) -> Iterator[Finding]:
         if trouble is None:
             continue
         silent = True
-        kind = Trouble.NOT_SERVING if trouble is Trouble.NOT_SERVING else Trouble.UNREACHABLE
-        detail = f"{name} says that it does not serve" if kind is Trouble.NOT_SERVING else str(trouble)
-        yield warning(CheckName.PEERS, kind, detail, f"ask {name}: calls that need it end without an answer")
+        mend = Mend.ASK_PEER.of(party=name)
+        if trouble is Trouble.NOT_SERVING:
+            yield warning(CheckName.PEERS, Trouble.NOT_SERVING, Detail.PEER_NOT_SERVING.of(party=name), mend)
+        else:
+            said = Detail.PEER_UNREACHABLE.of(party=name, error=trouble)
+            yield warning(CheckName.PEERS, Trouble.UNREACHABLE, said, mend)
     if not silent:
-        yield well(
-            CheckName.PEERS, f"these serve: {', '.join(names)}" if names else "no contract in force needs others"
-        )
+        said = Detail.PEERS_WELL.of(peers=", ".join(names)) if names else Detail.PEERS_NONE.of()
+        yield well(CheckName.PEERS, said)
 
 
 def _needed(examined: Examination) -> Sequence[str]:
@@ -110,4 +111,4 @@ def _ask(network: Network, party: str) -> Trouble | str | None:
     try:
         return None if network.is_serving(party) else Trouble.NOT_SERVING
     except (SandboxError, PartyError, UnknownPartyError, HomeError) as error:
-        return str(error)
+        return why(error)

@@ -14,8 +14,11 @@ from audit.spot_check import spot_check
 from audit.witness import WitnessedLog
 from audit.witness_store import WitnessStore
 from parties.doctor_checks_identity import CERTIFICATE_DAYS, DAY_MS
-from parties.doctor_examination import Examination, day, span
+from parties.doctor_details import Detail
+from parties.doctor_examination import Examination, day
 from parties.doctor_findings import CheckName, Finding, Trouble, failure, warning, well
+from parties.doctor_mends import Mend
+from parties.doctor_words import many, span
 from parties.errors import PartyError
 from parties.issued_certificates import IssuedCertificates
 
@@ -32,20 +35,18 @@ def check_replicas(examined: Examination) -> Iterator[Finding]:
     for origin, log in _witnessed(examined).items():
         party = origin.partition(".")[0]
         path = home.replicas / party / home.ledger_path.name
-        mend = f"nothing, where {party} is running: it sends them; else ask it to start"
         try:
             size = _replica_size(path)
         except AuditError as error:
-            mend = (
-                f"move {path.parent} away: {party} then sends its entries anew; unseen ledger verify {path} says more"
-            )
-            found.append(failure(CheckName.REPLICAS, Trouble.REPLICA_DAMAGED, f"{path}: {error}", mend))
+            mend = Mend.REPLICA_ANEW.of(folder=path.parent, party=party, path=path)
+            said = Detail.REPLICA_DAMAGED.of(path=path, error=error)
+            found.append(failure(CheckName.REPLICAS, Trouble.REPLICA_DAMAGED, said, mend))
             continue
         if size < log.size:
-            detail = f"{size} of {log.size} cosigned entries of {party} are here"
-            found.append(warning(CheckName.REPLICAS, Trouble.REPLICA_BEHIND, detail, mend))
+            said = Detail.REPLICA_BEHIND.of(kept=size, cosigned=log.size, party=party)
+            found.append(warning(CheckName.REPLICAS, Trouble.REPLICA_BEHIND, said, Mend.REPLICA_COMES.of(party=party)))
         complete += size >= log.size
-    yield from found or [well(CheckName.REPLICAS, f"{complete} logs, each complete up to its cosigned checkpoint")]
+    yield from found or [well(CheckName.REPLICAS, Detail.REPLICAS_WELL.of(logs=many(complete, "log")))]
 
 
 def _replica_size(path: Path) -> int:
@@ -65,20 +66,20 @@ def check_parties(examined: Examination) -> Iterator[Finding]:
     if home.role is not Role.REGULATOR or directory is None:
         return
     found = [*_unheard(examined, directory), *_certificates(examined, directory)]
-    yield from found or [well(CheckName.PARTIES, f"{len(directory.parties)} enrolled, heard of and certified")]
+    yield from found or [well(CheckName.PARTIES, Detail.PARTIES_WELL.of(parties=len(directory.parties)))]
 
 
 def _unheard(examined: Examination, directory: Directory) -> Iterator[Finding]:
     witnessed, now_ms = _witnessed(examined), examined.clock.now_ms()
     for record in directory.providers():
         log = witnessed.get(key_name(record.name, record.role, directory.domain, KeyPurpose.LOG))
-        mend = f"ask {record.name} to run: unseen doctor"
+        mend = Mend.ASK_TO_EXAMINE.of(party=record.name)
         if log is None:
-            detail = f"{record.name} has never had its log cosigned"
-            yield warning(CheckName.PARTIES, Trouble.PARTY_UNHEARD, detail, mend)
+            said = Detail.PARTY_NEVER_HEARD.of(party=record.name)
+            yield warning(CheckName.PARTIES, Trouble.PARTY_UNHEARD, said, mend)
         elif now_ms - log.cosigned_s * 1000 > UNHEARD_MS:
-            detail = f"{record.name} had its log cosigned {span(now_ms - log.cosigned_s * 1000)} ago, and not since"
-            yield warning(CheckName.PARTIES, Trouble.PARTY_UNHEARD, detail, mend)
+            said = Detail.PARTY_UNHEARD.of(party=record.name, since=span(now_ms - log.cosigned_s * 1000))
+            yield warning(CheckName.PARTIES, Trouble.PARTY_UNHEARD, said, mend)
 
 
 def _certificates(examined: Examination, directory: Directory) -> Iterator[Finding]:
@@ -90,16 +91,16 @@ def _certificates(examined: Examination, directory: Directory) -> Iterator[Findi
         try:
             certificates = issued.of(record.name)
         except (AuditError, PartyError) as error:
-            mend = "restore it from the backup"
-            yield warning(CheckName.PARTIES, Trouble.UNCHECKED, f"{record.name}'s certificates: {error}", mend)
+            said = Detail.CERTIFICATES_UNREADABLE.of(party=record.name, error=error)
+            yield warning(CheckName.PARTIES, Trouble.UNCHECKED, said, Mend.RESTORE_FILE.of())
             continue
         if not certificates:
             continue  # another authority issues them
         ends_ms = max(int(each.not_valid_after_utc.timestamp() * 1000) for each in certificates)
         if ends_ms - now_ms < CERTIFICATE_DAYS * DAY_MS:
-            detail = f"the newest certificate of {record.name} ends on {day(ends_ms)}; a running party renews it itself"
-            mend = f"ask {record.name} to start, or to run: unseen certificate renew"
-            yield warning(CheckName.PARTIES, Trouble.PARTY_CERTIFICATE_EXPIRES, detail, mend)
+            said = Detail.PARTY_CERTIFICATE_EXPIRES.of(party=record.name, until=day(ends_ms))
+            mend = Mend.ASK_TO_RENEW.of(party=record.name)
+            yield warning(CheckName.PARTIES, Trouble.PARTY_CERTIFICATE_EXPIRES, said, mend)
 
 
 def _witnessed(examined: Examination) -> Mapping[str, WitnessedLog]:

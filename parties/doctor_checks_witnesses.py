@@ -20,8 +20,11 @@ from audit.errors import AuditError, BadSignatureError, QuorumMissingError, Witn
 from audit.ledger import LedgerReader, open_reader
 from audit.policy import Policy
 from audit.witness_store import WitnessStore
-from parties.doctor_examination import Examination, span
+from parties.doctor_details import Detail
+from parties.doctor_examination import Examination, why
 from parties.doctor_findings import CheckName, Finding, Trouble, failure, warning, well
+from parties.doctor_mends import Mend
+from parties.doctor_words import Words, entries, many, span
 from parties.errors import ConfigError, HomeError, PartyError
 from parties.witness_contact import Heard, OwnLog, Standing, WitnessContact
 from parties.witness_policy import default_policy, named_witnesses, needs_nobody, read_policy
@@ -65,8 +68,8 @@ def check_witnesses(examined: Examination) -> Iterator[Finding]:
         policy = read_policy(home) or default_policy(home.name, directory)
         named = named_witnesses(policy, home.name, directory)
     except (ConfigError, HomeError, AuditError) as error:
-        mend = f"write {home.policy_path} after c2sp.org/tlog-policy, or take it away: then the regulator witnesses"
-        yield failure(CheckName.WITNESSES, Trouble.POLICY_WRONG, str(error), mend)
+        said, mend = Detail.POLICY_WRONG.of(error=error), Mend.POLICY.of(path=home.policy_path)
+        yield failure(CheckName.WITNESSES, Trouble.POLICY_WRONG, said, mend)
         return
     reader = open_reader(home.ledger_path)
     try:
@@ -77,15 +80,20 @@ def check_witnesses(examined: Examination) -> Iterator[Finding]:
         found = [finding for answer in answers for finding in _standing(examined, answer, log)]
         found += _quorum(examined, policy, answers, reader)
         if not found:
-            names = ", ".join(answer.contact.name for answer in answers) or "there are none, and none is needed"
-            told = "each knows this ledger as it is" if reader.latest_checkpoint() else "no checkpoint to show yet"
-            found.append(well(CheckName.WITNESSES, f"{told}: {names}"))
+            found.append(well(CheckName.WITNESSES, _well(answers, reader)))
         yield from found
         yield _clock(examined, answers)
         for contact in contacts:
             contact.close()
     finally:
         reader.close()
+
+
+def _well(answers: Sequence[Answer], reader: LedgerReader) -> Words:
+    if not answers:
+        return Detail.WITNESSES_NONE.of()
+    told = Detail.WITNESSES_WELL if reader.latest_checkpoint() else Detail.WITNESSES_NOTHING
+    return told.of(witnesses=", ".join(answer.contact.name for answer in answers))
 
 
 def _ask(contact: WitnessContact, log: OwnLog, examined: Examination) -> Answer:
@@ -114,41 +122,33 @@ def _ask(contact: WitnessContact, log: OwnLog, examined: Examination) -> Answer:
 def _standing(examined: Examination, answer: Answer, log: OwnLog) -> Iterator[Finding]:
     name, reader = answer.contact.name, log.ledger
     if isinstance(answer.error, WitnessRefusedError):
-        detail = f"{name} does not cosign: {answer.error}"
-        mend = "stop the party until it is clear why: an older or another ledger may have been put in place"
-        yield failure(CheckName.WITNESSES, Trouble.WITNESS_REFUSES, detail, mend)
+        said = Detail.WITNESS_REFUSES.of(witness=name, error=answer.error)
+        yield failure(CheckName.WITNESSES, Trouble.WITNESS_REFUSES, said, Mend.STOP_UNTIL_CLEAR.of())
         return
     if answer.heard is None:
-        mend = f"see that {name} runs and can be reached; unseen witness policy {examined.at_home} shows who is needed"
-        yield warning(CheckName.WITNESSES, Trouble.WITNESS_SILENT, f"{name}: {answer.error}", mend)
+        said = Detail.WITNESS_SILENT.of(witness=name, error="" if answer.error is None else why(answer.error))
+        mend = Mend.WITNESS_BACK.of(witness=name, at_home=examined.at_home)
+        yield warning(CheckName.WITNESSES, Trouble.WITNESS_SILENT, said, mend)
         return
     standing, checkpoint = log.standing(answer.heard.checkpoint), answer.heard.checkpoint
     if checkpoint is None:
         if reader.latest_checkpoint() is not None and answer.offset_ms is None:
-            detail = f"{name} has cosigned nothing of this log"
-            yield warning(CheckName.WITNESSES, Trouble.WITNESS_BEHIND, detail, "start the party, which asks it")
+            said = Detail.WITNESS_EMPTY.of(witness=name)
+            yield warning(CheckName.WITNESSES, Trouble.WITNESS_BEHIND, said, Mend.START_TO_ASK.of())
     elif standing is Standing.BEHIND:
-        detail = (
-            f"{name} has cosigned {checkpoint.size} entries, the ledger here has {reader.size}: it is an older copy. "
-            "Nothing may be signed from here before the others are back"
-        )
-        mend = "start the party: it takes them back from the regulator; or put the newest home in place"
-        yield failure(CheckName.WITNESSES, Trouble.LEDGER_BEHIND, detail, mend)
+        said = Detail.LEDGER_BEHIND.of(witness=name, cosigned=entries(checkpoint.size), entries=reader.size)
+        yield failure(CheckName.WITNESSES, Trouble.LEDGER_BEHIND, said, Mend.TAKE_BACK.of())
     elif standing is Standing.FORKED:
-        detail = (
-            f"{name} has cosigned other entries than the first {checkpoint.size} here, under this party's own "
-            "signature: this is a second history"
-        )
-        mend = "stop the party, keep both homes, put the one that was witnessed back, and tell the regulator"
-        yield failure(CheckName.WITNESSES, Trouble.LEDGER_FORKED, detail, mend)
+        said = Detail.LEDGER_FORKED.of(witness=name, cosigned=checkpoint.size)
+        yield failure(CheckName.WITNESSES, Trouble.LEDGER_FORKED, said, Mend.KEEP_BOTH_HOMES.of())
     elif checkpoint.size < reader.size:
         (entry,) = (decode_entry(data) for data in reader.read(checkpoint.size, checkpoint.size + 1))
         age_ms = examined.clock.now_ms() - entry.at_ms
         if age_ms > USUAL_LAG_MS:
-            detail = f"{name} holds {checkpoint.size} of {reader.size} entries; the next is {span(age_ms)} old"
-            yield warning(
-                CheckName.WITNESSES, Trouble.WITNESS_BEHIND, detail, "start the party, which shows it the rest"
+            said = Detail.WITNESS_BEHIND.of(
+                witness=name, cosigned=checkpoint.size, entries=entries(reader.size), age=span(age_ms)
             )
+            yield warning(CheckName.WITNESSES, Trouble.WITNESS_BEHIND, said, Mend.START_TO_SHOW.of())
 
 
 def _quorum(
@@ -161,14 +161,12 @@ def _quorum(
         policy.verify_quorum(answer.contact.key for answer in answers if answer.heard is not None)
     except QuorumMissingError as error:
         last_ms = _last_quorum(policy, reader)
-        since = "never" if last_ms is None else f"{span(examined.clock.now_ms() - last_ms)} ago"
         allowed = span(examined.home.config.witness.max_silence_ms)
-        detail = (
-            f"{error}; last reached {since}: a party at work refuses calls after {allowed}, and one that starts, as a "
-            "merchant's every command does, takes none before it is reached"
-        )
-        mend = "bring the witnesses back, or name others in the policy"
-        yield failure(CheckName.WITNESSES, Trouble.QUORUM_OLD, detail, mend)
+        said = Detail.QUORUM_NEVER.of(error=error, allowed=allowed)
+        if last_ms is not None:
+            since = span(examined.clock.now_ms() - last_ms)
+            said = Detail.QUORUM_OLD.of(error=error, since=since, allowed=allowed)
+        yield failure(CheckName.WITNESSES, Trouble.QUORUM_OLD, said, Mend.WITNESSES_BACK.of())
 
 
 def _last_quorum(policy: Policy, reader: LedgerReader) -> int | None:
@@ -184,20 +182,19 @@ def _clock(examined: Examination, answers: Sequence[Answer]) -> Finding:
     """The median of the witnesses' clocks against this machine's; others allow `skew_ms` and refuse beyond it."""
     told = [answer for answer in answers if answer.offset_ms is not None]
     if not told:
-        mend = "see what is said of the witnesses; meanwhile: timedatectl status"
-        return warning(CheckName.CLOCK, Trouble.CLOCK_UNKNOWN, "no witness told its time", mend)
+        return warning(CheckName.CLOCK, Trouble.CLOCK_UNKNOWN, Detail.CLOCK_UNKNOWN.of(), Mend.CLOCK_UNKNOWN.of())
+    names = ", ".join(answer.contact.name for answer in told)
     offset_ms = int(median(answer.offset_ms or 0 for answer in told))
     surely_ms = max(0, abs(offset_ms) - max(answer.doubt_ms for answer in told))
     allowed_ms = examined.home.config.limits.skew_ms
-    way = "behind" if offset_ms > 0 else "ahead of"
-    detail = f"this machine's clock is {span(abs(offset_ms))} {way} that of {', '.join(a.contact.name for a in told)}"
-    mend = "set the clock and keep it by NTP: timedatectl set-ntp true"
+    way = Detail.CLOCK_BEHIND if offset_ms > 0 else Detail.CLOCK_AHEAD
+    said = way.of(offset=span(abs(offset_ms)), witnesses=names)
     if surely_ms > allowed_ms:
-        detail += f"; requests are refused beyond {span(allowed_ms)}"
-        return failure(CheckName.CLOCK, Trouble.CLOCK_WRONG, detail, mend)
+        refused = Detail.CLOCK_REFUSED.of(difference=said, allowed=span(allowed_ms))
+        return failure(CheckName.CLOCK, Trouble.CLOCK_WRONG, refused, Mend.SET_CLOCK.of())
     if surely_ms > allowed_ms // 2:
-        return warning(CheckName.CLOCK, Trouble.CLOCK_DRIFTING, detail, mend)
-    return well(CheckName.CLOCK, f"within {span(abs(offset_ms) + 1000)} of {', '.join(a.contact.name for a in told)}")
+        return warning(CheckName.CLOCK, Trouble.CLOCK_DRIFTING, said, Mend.SET_CLOCK.of())
+    return well(CheckName.CLOCK, Detail.CLOCK_WELL.of(offset=span(abs(offset_ms) + 1000), witnesses=names))
 
 
 def check_misbehaviour(examined: Examination) -> Iterator[Finding]:
@@ -208,8 +205,8 @@ def check_misbehaviour(examined: Examination) -> Iterator[Finding]:
     try:
         store = WitnessStore.open(path)
     except AuditError as error:
-        mend = "unseen restore the newest backup into a new home"
-        yield failure(CheckName.MISBEHAVIOUR, Trouble.UNCHECKED, str(error), mend)
+        said = Detail.UNCHECKED.of(error=error)
+        yield failure(CheckName.MISBEHAVIOUR, Trouble.UNCHECKED, said, Mend.RESTORE.of())
         return
     try:
         logs = store.logs()
@@ -219,12 +216,12 @@ def check_misbehaviour(examined: Examination) -> Iterator[Finding]:
     for evidence in kept:
         party = evidence.origin.partition(".")[0]
         if evidence.misbehaviour is Misbehaviour.FORKED:
-            detail = f"{party} has signed two histories of {evidence.origin}; proof {evidence.digest[:16]} is kept"
-            mend = f"unseen contract suspend each of its contracts, and unseen witness evidence {examined.at_home}"
-            yield failure(CheckName.MISBEHAVIOUR, Trouble.LOG_MISBEHAVED, detail, mend)
+            said = Detail.LOG_FORKED.of(party=party, origin=evidence.origin, digest=evidence.digest[:16])
+            mend = Mend.SUSPEND_FORKED.of(at_home=examined.at_home)
+            yield failure(CheckName.MISBEHAVIOUR, Trouble.LOG_MISBEHAVED, said, mend)
         else:
-            detail = f"{party} brought fewer entries of {evidence.origin} than before; {evidence.digest[:16]} is kept"
-            mend = f"ask {party} whether an older copy was restored; a proof it is not"
-            yield warning(CheckName.MISBEHAVIOUR, Trouble.LOG_MISBEHAVED, detail, mend)
+            said = Detail.LOG_SHRUNK.of(party=party, origin=evidence.origin, digest=evidence.digest[:16])
+            mend = Mend.ASK_OF_OLDER_COPY.of(party=party)
+            yield warning(CheckName.MISBEHAVIOUR, Trouble.LOG_MISBEHAVED, said, mend)
     if not kept:
-        yield well(CheckName.MISBEHAVIOUR, f"none seen in {len(logs)} logs that this party witnesses")
+        yield well(CheckName.MISBEHAVIOUR, Detail.MISBEHAVIOUR_WELL.of(logs=many(len(logs), "log")))

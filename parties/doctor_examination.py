@@ -16,6 +16,7 @@ from audit.ledger import LedgerReader
 from parties.home import Home
 from parties.witness_contact import OwnLog, WitnessContact
 from parties.witness_policy import NamedWitness
+from sandbox.errors import PeerUnavailableError
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +89,9 @@ def room_on_disk(path: Path) -> Room:
     return Room(shutil.disk_usage(path).free, stat.f_favail if stat.f_files else None)
 
 
-def span(milliseconds: int) -> str:
-    """A duration for people: `3 days`, `5 hours`, `90 seconds`."""
-    seconds = max(0, milliseconds) // 1000
-    for unit, size in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds // size} {unit}"
-    return f"{seconds} seconds"
+def why(error: Exception) -> str:
+    """What an error says, without the name of the party where a sentence has that already."""
+    return error.detail if isinstance(error, PeerUnavailableError) else str(error)
 
 
 def day(at_ms: int) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from parties.doctor_words import Words
+
 
 class CheckName(Enum):
     """What is looked at; in the order of the report."""
@@ -41,7 +43,7 @@ class Severity(Enum):
 
 
 class Trouble(Enum):
-    """What is wrong; `detail` of the finding has the particulars."""
+    """What is wrong, for programs; the finding's words have the particulars."""
 
     UNCHECKED = "unchecked"
     SETTINGS_WRONG = "settings wrong"
@@ -114,28 +116,38 @@ class Finding:
     Attributes:
         check: the check.
         severity: how grave.
-        detail: what is so, with its particulars; one line.
-        mend: what to do about it, as a command where there is one; empty when all is well.
+        said: what is so, with its particulars; one line.
+        cure: what to do about it, as a command where there is one; None when all is well.
         trouble: what is wrong; None when all is well.
     """
 
     check: CheckName
     severity: Severity
-    detail: str
-    mend: str = ""
+    said: Words
+    cure: Words | None = None
     trouble: Trouble | None = None
 
+    @property
+    def detail(self) -> str:
+        """What is so, in English."""
+        return self.said.english
 
-def well(check: CheckName, detail: str) -> Finding:
+    @property
+    def mend(self) -> str:
+        """What to do about it, in English; empty when all is well."""
+        return "" if self.cure is None else self.cure.english
+
+
+def well(check: CheckName, said: Words) -> Finding:
     """All is well."""
-    return Finding(check, Severity.OK, detail)
+    return Finding(check, Severity.OK, said)
 
 
-def warning(check: CheckName, trouble: Trouble, detail: str, mend: str) -> Finding:
+def warning(check: CheckName, trouble: Trouble, said: Words, cure: Words) -> Finding:
     """It works, and will not for ever."""
-    return Finding(check, Severity.WARNING, detail, mend, trouble)
+    return Finding(check, Severity.WARNING, said, cure, trouble)
 
 
-def failure(check: CheckName, trouble: Trouble, detail: str, mend: str) -> Finding:
+def failure(check: CheckName, trouble: Trouble, said: Words, cure: Words) -> Finding:
     """Something does not work, or must not go on."""
-    return Finding(check, Severity.FAILURE, detail, mend, trouble)
+    return Finding(check, Severity.FAILURE, said, cure, trouble)

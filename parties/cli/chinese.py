@@ -15,11 +15,12 @@ from audit.errors import Damage
 from audit.names import KeyPurpose
 from audit.party_record import KeyStatus
 from parties.cli.output import in_chinese
+from parties.violation_words import violation_words
 from sandbox.contract_states import ContractAction, ContractState
 from sandbox.errors import DenialReason
 from sandbox.frame import ColumnType, Use
 from sandbox.grades import Grade
-from sandbox.violations import Severity, Violation, ViolationKind
+from sandbox.violations import Severity, Violation
 
 WORDS: Final[Mapping[Enum, str]] = {
     ContractState.DRAFT: "草稿",
@@ -66,19 +67,6 @@ WORDS: Final[Mapping[Enum, str]] = {
     Standing.ABORTED: "已中止",
     Misbehaviour.FORKED: "分叉",
     Misbehaviour.SHRUNK: "回退",
-}
-
-VIOLATIONS: Final[Mapping[ViolationKind, str]] = {
-    ViolationKind.MISSING_COLUMN: "数据源中没有这一列",
-    ViolationKind.WRONG_TYPE: "数据源中的类型不能按申报的类型读取",
-    ViolationKind.UNREADABLE: "有的值不是申报的数字",
-    ViolationKind.NULL: "有空值，而申报中没有 nullable = true",
-    ViolationKind.BELOW_LO: "有的值低于申报的下界 lo",
-    ViolationKind.ABOVE_HI: "有的值高于申报的上界 hi",
-    ViolationKind.OUTSIDE_DOMAIN: "有的值不在申报的取值范围 domain 之内",
-    ViolationKind.ROWS_PER_PERSON: "有人的行数多于申报的 max_rows_per_person",
-    ViolationKind.DECLARED_ROWS: "申报的行数 declared_rows 与实际相差过大",
-    ViolationKind.WRITE_PERMISSION: "数据库角色有写权限，请改用只读角色",
 }
 
 DENIALS: Final[Mapping[DenialReason, str]] = {
@@ -143,8 +131,7 @@ def violation_text(violation: Violation) -> str:
     """Return what a check found, under a Chinese locale led by a Chinese sentence; the details follow as they are."""
     if not in_chinese():
         return violation.message
-    rows = "" if violation.rows is None else f"（{violation.rows} 行）"
-    return f"{VIOLATIONS[violation.kind]}{rows}。{violation.message}"
+    return f"{violation_words(violation).chinese}。{violation.message}"
 
 
 def denial_text(reason: DenialReason) -> str:

@@ -1,11 +1,11 @@
-"""What `unseen doctor` says in Chinese: its checks, and one sentence for each trouble; particulars stay as they are."""
+"""The headings of `unseen doctor` in Chinese; what it finds has its words in `parties.doctor_details` and `_mends`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Final
 
-from parties.doctor_findings import CheckName, Severity, Trouble
+from parties.doctor_findings import CheckName, Severity
 
 SEVERITIES: Final[Mapping[Severity, str]] = {
     Severity.OK: "正常 (ok)",
@@ -35,69 +35,4 @@ CHECKS: Final[Mapping[CheckName, str]] = {
     CheckName.OUTBOX: "待发消息",
     CheckName.REPLICAS: "账本副本",
     CheckName.PARTIES: "各参与方",
-}
-
-TROUBLES: Final[Mapping[Trouble, str]] = {
-    Trouble.UNCHECKED: "无法检查",
-    Trouble.SETTINGS_WRONG: "设置文件有误",
-    Trouble.FILE_MISSING: "缺少文件",
-    Trouble.FILE_EXPOSED: "其他用户可以读写这个文件",
-    Trouble.FILE_FOREIGN: "文件属于其他用户",
-    Trouble.DISK_FULL: "磁盘将满",
-    Trouble.DISK_LOW: "磁盘空间不多",
-    Trouble.DISK_UNWRITABLE: "目录不可写",
-    Trouble.LOG_LONG: "数据库的预写日志过大",
-    Trouble.NOT_ENROLLED: "尚未入册",
-    Trouble.DIRECTORY_UNTRUSTED: "名录不是所认定的监管方签署的",
-    Trouble.DIRECTORY_EXPIRED: "名录已过期",
-    Trouble.DIRECTORY_EXPIRES: "名录即将过期",
-    Trouble.DIRECTORY_OLD: "监管方已有更新的名录",
-    Trouble.UNLISTED: "名录中没有本方",
-    Trouble.ENDPOINT_DIFFERS: "名录中的地址与设置不同",
-    Trouble.KEYS_LOCKED: "私钥已加密，没有给出口令",
-    Trouble.KEYS_IN_CLEAR: "私钥未加密",
-    Trouble.KEY_UNUSABLE: "密钥无法使用",
-    Trouble.KEY_UNLISTED: "名录中没有这个密钥",
-    Trouble.KEY_RETIRED: "密钥已被更换",
-    Trouble.KEY_REVOKED: "密钥已被吊销",
-    Trouble.KEY_WEAK: "密钥太弱",
-    Trouble.KEY_SHORT: "密钥短于建议长度",
-    Trouble.WEAK_KEYS_ACCEPTED: "设置允许使用过短的密钥",
-    Trouble.CERTIFICATE_UNUSABLE: "证书无法使用",
-    Trouble.CERTIFICATE_EXPIRED: "证书已过期",
-    Trouble.CERTIFICATE_EXPIRES: "证书即将过期",
-    Trouble.CERTIFICATE_REVOKED: "证书已被吊销",
-    Trouble.LEDGER_MISSING: "还没有账本",
-    Trouble.LEDGER_DAMAGED: "账本已损坏或无法读取",
-    Trouble.LEDGER_FOREIGN: "这是另一参与方的账本",
-    Trouble.LEDGER_RESTORED: "账本由备份恢复，尚未与见证方对上",
-    Trouble.LEDGER_BEHIND: "账本比见证方所见的旧",
-    Trouble.LEDGER_FORKED: "账本与见证方所见的不同",
-    Trouble.VAULT_MISSING: "没有保密库",
-    Trouble.VAULT_UNREADABLE: "保密库无法读取",
-    Trouble.VAULT_BEHIND: "保密库比账本旧",
-    Trouble.CLOCK_WRONG: "时钟不准",
-    Trouble.CLOCK_DRIFTING: "时钟有偏差",
-    Trouble.CLOCK_UNKNOWN: "没有外部时钟可以核对",
-    Trouble.POLICY_WRONG: "见证策略文件有误",
-    Trouble.WITNESS_SILENT: "联系不上见证方",
-    Trouble.WITNESS_BEHIND: "见证方还没有见到最新的条目",
-    Trouble.WITNESS_REFUSES: "见证方拒绝联署",
-    Trouble.QUORUM_OLD: "联署的见证方不够策略所要求的",
-    Trouble.LOG_MISBEHAVED: "某参与方的账本与此前见证的相矛盾",
-    Trouble.NOT_RUNNING: "服务没有运行",
-    Trouble.NOT_SERVING: "服务在运行，但不提供服务",
-    Trouble.UNREACHABLE: "连接不上",
-    Trouble.DATA_REFUSED: "数据或声明有误，服务将拒绝启动",
-    Trouble.DATA_IMPERFECT: "数据与声明略有不符",
-    Trouble.NO_DATA: "没有申报任何数据集",
-    Trouble.LEASE_ENDED: "合约租期已过或将过",
-    Trouble.RECEIPTS_OUTSTANDING: "有较多回执尚未确认",
-    Trouble.CALLS_SUSPENDED: "未确认的回执太多，该数据商的调用已暂停",
-    Trouble.CALLS_UNFINISHED: "有调用尚未完成",
-    Trouble.UNDELIVERED: "有消息尚未送达",
-    Trouble.REPLICA_BEHIND: "账本副本不全",
-    Trouble.REPLICA_DAMAGED: "账本副本已损坏",
-    Trouble.PARTY_UNHEARD: "久未见到该参与方的账本",
-    Trouble.PARTY_CERTIFICATE_EXPIRES: "参与方的证书即将过期",
 }

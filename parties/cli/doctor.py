@@ -17,7 +17,7 @@ from rich.text import Text
 from audit.clock import SystemClock
 from audit.directory import Directory
 from audit.errors import AuditError
-from parties.cli.chinese_doctor import CHECKS, SEVERITIES, TROUBLES
+from parties.cli.chinese_doctor import CHECKS, SEVERITIES
 from parties.cli.exit_codes import ERROR, describe
 from parties.cli.output import (
     HomeOption,
@@ -35,9 +35,12 @@ from parties.cli.output import (
 from parties.config import load_config
 from parties.doctor import CHECKS as ALL_CHECKS
 from parties.doctor import examine
+from parties.doctor_details import Detail
 from parties.doctor_examination import Examination, keys_locked, room_on_disk
 from parties.doctor_findings import CheckName, Finding, Severity, Trouble, failure
+from parties.doctor_mends import Mend
 from parties.doctor_network import PartyNetwork
+from parties.doctor_words import Words, many
 from parties.errors import ConfigError, HomeError, PartyError
 from parties.home import Home
 from sandbox.errors import SandboxError
@@ -63,10 +66,11 @@ def doctor(
     else:
         _show(found)
         counts = {each: sum(finding.severity is each for finding in found) for each in Severity}
+        failures, warnings = many(counts[Severity.FAILURE], "failure"), many(counts[Severity.WARNING], "warning")
         talk(
             say(
-                f"{counts[Severity.FAILURE]} failures, {counts[Severity.WARNING]} warnings",
-                f"{counts[Severity.FAILURE]} 项故障，{counts[Severity.WARNING]} 项警告",
+                f"{failures.english}, {warnings.english}",
+                f"{failures.chinese} 项故障，{warnings.chinese} 项警告",
             )
         )
     raise typer.Exit(ERROR if failed else 0)
@@ -78,8 +82,8 @@ def _look_over(path: Path, passphrase_file: Path | None, *, offline: bool) -> tu
     try:
         config = load_config(path / "party.toml")
     except ConfigError as error:  # nothing else can be looked at before the settings can be read
-        mend = say("mend that line; --home names the home", "请改正该行")
-        return (failure(CheckName.SETTINGS, Trouble.SETTINGS_WRONG, str(error), mend),)
+        said = Detail.SETTINGS_WRONG.of(error=error)
+        return (failure(CheckName.SETTINGS, Trouble.SETTINGS_WRONG, said, Mend.SETTINGS.of()),)
     # Not `Home.open`, which refuses a home with open modes: that is among what is looked for.
     opened = Home(path.resolve(), config, passphrase_source(passphrase_file, party=path.name))
     directory = _directory(opened)
@@ -130,7 +134,7 @@ def _progress() -> Iterator[Callable[[CheckName], object]]:
 
 def _show(found: Sequence[Finding]) -> None:
     headers = [say("check", "检查项"), say("result", "结果"), say("finding", "情况"), say("mend", "处理办法")]
-    rows = [[_check(each.check), _severity(each.severity), _detail(each), each.mend] for each in found]
+    rows = [[_check(each.check), _severity(each.severity), _told(each.said), _told(each.cure)] for each in found]
     if not sys.stdout.isatty():
         emit_text("\n".join("\t".join(row) for row in [headers, *rows]))
         return
@@ -150,11 +154,8 @@ def _severity(severity: Severity) -> str:
     return SEVERITIES[severity] if in_chinese() else severity.value
 
 
-def _detail(finding: Finding) -> str:
-    """The particulars; under a Chinese locale led by a Chinese sentence."""
-    if not in_chinese() or finding.trouble is None:
-        return finding.detail
-    return f"{TROUBLES[finding.trouble]}。{finding.detail}"
+def _told(words: Words | None) -> str:
+    return "" if words is None else say(words.english, words.chinese)
 
 
 def _described(finding: Finding) -> dict[str, object]:

@@ -16,12 +16,13 @@ from parties.client.paillier_keys import FILE as PAILLIER_FILE
 from parties.client.paillier_keys import SEALED_FILE as PAILLIER_SEALED
 from parties.client.paillier_keys import load_paillier_key
 from parties.doctor_details import Detail
-from parties.doctor_examination import Examination, day, keys_encrypted, keys_locked
+from parties.doctor_examination import Examination, day, keys_locked
 from parties.doctor_findings import CheckName, Finding, Trouble, failure, warning, well
 from parties.doctor_mends import Mend
 from parties.doctor_words import Words, span
 from parties.errors import HomeError, IdentityError, PassphraseError
 from parties.identity import certificate_from_pem, check_certificate, fingerprint, key_from_pem
+from parties.key_encryption import keys_in_clear
 
 DAY_MS: Final = 86_400_000
 DIRECTORY_DAYS: Final = 14
@@ -96,8 +97,9 @@ def check_keys(examined: Examination) -> Iterator[Finding]:
         if record is not None:
             statuses = [each.status for each in record.keys if each.purpose is purpose and each.key == key]
             found += _standing(examined, purpose, statuses[0] if statuses else None)
-    if present and not keys_encrypted(home):
-        found.append(warning(CheckName.KEYS, Trouble.KEYS_IN_CLEAR, Detail.KEYS_IN_CLEAR.of(), Mend.ENCRYPT.of()))
+    if keys_in_clear(home):
+        mend = Mend.ENCRYPT.of(at_home=examined.at_home)
+        found.append(warning(CheckName.KEYS, Trouble.KEYS_IN_CLEAR, Detail.KEYS_IN_CLEAR.of(), mend))
     if not found and len(present) == len(KeyPurpose):
         found.append(well(CheckName.KEYS, Detail.KEYS_WELL.of()))
     yield from found

@@ -11,8 +11,10 @@ class Mend(Sentence):
 
     CHOWN_LIKE_HOME = ("chown --reference={home} {path}", "chown --reference={home} {path}")
     KEY_FILE_BACK = (
-        "put it back from where the keys are kept, or restore a backup with keys: unseen restore",
-        "请从保存密钥之处取回，或恢复含密钥的备份：unseen restore",
+        "put it back from where the keys are kept, or restore a backup with keys: unseen restore; lost for good: "
+        "unseen keys rotate, or for tls.pem unseen certificate renew --out FILE",
+        "请从保存密钥之处取回，或恢复含密钥的备份：unseen restore；若已彻底丢失：unseen keys rotate，"
+        "tls.pem 则用 unseen certificate renew --out FILE",
     )
     ENROL = ("unseen enrol accept BUNDLE {at_home}", "unseen enrol accept BUNDLE {at_home}")
     CLOSE_HOME = ("chmod go-w {path}", "chmod go-w {path}")
@@ -45,12 +47,12 @@ class Mend(Sentence):
         "请用 --passphrase-file 给出口令，或设置 UNSEEN_PASSPHRASE",
     )
     KEY_BACK = (
-        "put it back from where the keys are kept, or restore a backup with keys",
-        "请从保存密钥之处取回，或恢复含密钥的备份",
+        "put it back from where the keys are kept, or restore a backup with keys; lost for good: unseen keys rotate",
+        "请从保存密钥之处取回，或恢复含密钥的备份；若已彻底丢失：unseen keys rotate",
     )
     ENCRYPT = (
-        "keep the disk encrypted and the backups as you keep keys; unseen init --encrypt makes encrypted ones",
-        "请加密磁盘，并像保管密钥一样保管备份；unseen init --encrypt 会生成加密的密钥",
+        "unseen keys encrypt {at_home}, while it is stopped; keep earlier backups as you keep keys",
+        "请先停止本方，再执行 unseen keys encrypt {at_home}；较早的备份须像密钥一样保管",
     )
     LISTED_KEY_BACK = (
         "put the listed key back; or fetch the newest directory, if the key is new",

@@ -1,6 +1,5 @@
 """`unseen init`: make a party's home."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -9,8 +8,8 @@ import typer
 from audit.clock import SystemClock
 from audit.keys import KeyPurpose
 from audit.names import Role
-from parties.cli.output import HomeOption, JsonOption, PassphraseOption, emit_json, emit_text, passphrase_source, talk
-from parties.errors import PassphraseError
+from parties.cli.output import HomeOption, JsonOption, PassphraseOption, emit_json, emit_text, talk
+from parties.cli.passphrases import new_passphrase
 from parties.founding import DEFAULT_DOMAIN, Founding, found
 from parties.identity import Subject
 
@@ -74,9 +73,5 @@ def read_vkey(request: Path) -> str:
 def _new_passphrase(encrypt: bool, file: Path | None, name: str) -> bytes | None:
     if not encrypt and file is None:
         return None
-    passphrase = passphrase_source(file, party=name)()
-    if not passphrase:
-        raise PassphraseError("--encrypt needs a passphrase: give --passphrase-file, or set UNSEEN_PASSPHRASE")
-    if file is None and sys.stdin.isatty() and passphrase != passphrase_source(None, party=f"{name} (again)")():
-        raise PassphraseError("the two passphrases differ; nothing was made")
-    return passphrase
+    mend = "--encrypt needs a passphrase: give --passphrase-file, or set UNSEEN_PASSPHRASE"
+    return new_passphrase(file, party=name, mend=mend)

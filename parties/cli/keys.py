@@ -15,6 +15,7 @@ from audit.keys import KeyPurpose, VerifyingKey
 from audit.names import Role
 from parties.cli.chinese import word
 from parties.cli.contract_text import time_text
+from parties.cli.keys_encrypt import encrypt
 from parties.cli.output import (
     HomeOption,
     JsonOption,
@@ -38,7 +39,7 @@ from parties.registry_access import reach_registry
 from parties.rotation import read_rotation
 from parties.telemetry import beside_a_command, make_logger
 
-app = typer.Typer(no_args_is_help=True, help="Signing keys over time: rotate, revoke, look.")
+app = typer.Typer(no_args_is_help=True, help="Keys over time: rotate, revoke, encrypt, look.")
 
 PurposeOption = Annotated[
     list[KeyPurpose] | None, typer.Option("--purpose", help="Which keys; may be repeated. Default: all.")
@@ -295,6 +296,9 @@ def show(request: RequestFile, json: JsonOption = False) -> None:
         *([say("signature line by", "签名"), keyid] for keyid in signers),
     ]
     emit_table([say("field", "项目"), say("value", "内容")], rows)
+
+
+app.command()(encrypt)
 
 
 def _regulator(home: Path | None, passphrase_file: Path | None) -> Home:

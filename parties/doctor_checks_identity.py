@@ -70,8 +70,9 @@ def _no_directory(examined: Examination) -> Finding:
     try:
         examined.home.directory(now_ms=0)
     except HomeError as error:
-        mend = Mend.ENROL.of(at_home=examined.at_home)
-        return failure(CheckName.DIRECTORY, Trouble.NOT_ENROLLED, Detail.NOT_ENROLLED.of(error=error), mend)
+        mend, missing = Mend.ENROL.of(at_home=examined.at_home), not examined.home.directory_path.exists()
+        said = Detail.NOT_ENROLLED.of() if missing else Detail.DIRECTORY_UNUSABLE.of(error=error)
+        return failure(CheckName.DIRECTORY, Trouble.NOT_ENROLLED, said, mend)
     except AuditError as error:
         said = Detail.DIRECTORY_UNTRUSTED.of(error=error)
         return failure(CheckName.DIRECTORY, Trouble.DIRECTORY_UNTRUSTED, said, Mend.COMPARE_VKEY.of())

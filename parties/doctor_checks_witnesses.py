@@ -159,13 +159,14 @@ def _quorum(
         return
     try:
         policy.verify_quorum(answer.contact.key for answer in answers if answer.heard is not None)
-    except QuorumMissingError as error:
+    except QuorumMissingError:
+        silent = ", ".join(answer.contact.name for answer in answers if answer.heard is None) or "-"
         last_ms = _last_quorum(policy, reader)
         allowed = span(examined.home.config.witness.max_silence_ms)
-        said = Detail.QUORUM_NEVER.of(error=error, allowed=allowed)
+        said = Detail.QUORUM_NEVER.of(silent=silent, allowed=allowed)
         if last_ms is not None:
             since = span(examined.clock.now_ms() - last_ms)
-            said = Detail.QUORUM_OLD.of(error=error, since=since, allowed=allowed)
+            said = Detail.QUORUM_OLD.of(silent=silent, since=since, allowed=allowed)
         yield failure(CheckName.WITNESSES, Trouble.QUORUM_OLD, said, Mend.WITNESSES_BACK.of())
 
 

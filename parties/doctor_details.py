@@ -88,7 +88,8 @@ class Detail(Sentence):
         "{path} 已有 {size} MiB：有读取它的程序使其无法截短",
     )
 
-    NOT_ENROLLED = ("there is no party directory here: {error}", "本机没有名录，本方尚未入册：{error}")
+    NOT_ENROLLED = ("there is no party directory here: the party is not enrolled", "本机没有名录：本方尚未入册")
+    DIRECTORY_UNUSABLE = ("the party directory here cannot be used: {error}", "本机的名录无法使用：{error}")
     DIRECTORY_UNTRUSTED = (
         "the party directory here does not verify: {error}",
         "本机的名录未通过核验：{error}",
@@ -230,16 +231,16 @@ class Detail(Sentence):
         "{witness} 凭本方签名联署的条目与本机的前 {cosigned} 条不同：这是第二套历史",
     )
     QUORUM_NEVER = (
-        "{error}; never reached: a party at work refuses calls after {allowed}, and one that starts, as a merchant's "
-        "every command does, takes none before it is reached",
-        "联署的见证方不够策略所要求的（{error}），且从未够过：运行中的参与方在 {allowed}之后拒绝调用；刚启动的"
-        "（数据商的每条命令都是启动）在达到之前不受理任何调用",
+        "too few cosign for the policy, without {silent}; never reached: a party at work refuses calls after "
+        "{allowed}, and one that starts, as a merchant's every command does, takes none before it is reached",
+        "缺少 {silent}，联署的见证方不够策略所要求的，且从未够过：运行中的参与方在 {allowed}之后拒绝调用；"
+        "刚启动的（数据商的每条命令都是启动）在够数之前不受理任何调用",
     )
     QUORUM_OLD = (
-        "{error}; last reached {since} ago: a party at work refuses calls after {allowed}, and one that starts, as a "
-        "merchant's every command does, takes none before it is reached",
-        "联署的见证方不够策略所要求的（{error}），上次达到是在 {since}前：运行中的参与方在 {allowed}之后拒绝调用；"
-        "刚启动的（数据商的每条命令都是启动）在达到之前不受理任何调用",
+        "too few cosign for the policy, without {silent}; last reached {since} ago: a party at work refuses calls "
+        "after {allowed}, and one that starts, as a merchant's every command does, takes none before it is reached",
+        "缺少 {silent}，联署的见证方不够策略所要求的，上次够数是在 {since}前：运行中的参与方在 {allowed}之后拒绝调用；"
+        "刚启动的（数据商的每条命令都是启动）在够数之前不受理任何调用",
     )
     LOG_FORKED = (
         "{party} has signed two histories of {origin}; proof {digest} is kept",

@@ -19,7 +19,9 @@ ASK_MS = 1_500
 
 @pytest.fixture(scope="module")
 def fed(tmp_path_factory):
-    with federation(tmp_path_factory.mktemp("town"), {name: rows(name, 60, 0) for name in ("east", "north")}) as running:
+    with federation(
+        tmp_path_factory.mktemp("town"), {name: rows(name, 60, 0) for name in ("east", "north")}
+    ) as running:
         running.merchant.close()
         yield running
 

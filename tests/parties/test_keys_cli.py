@@ -104,6 +104,25 @@ def test_a_revoked_party_comes_back_through_officials(watch: Served, shop: Home,
     assert said("keys", "rotate", "--home", "shop")["version"] == 5
 
 
+def test_a_party_that_has_lost_all_its_keys_comes_back_by_files(watch: Served, shop: Home, said) -> None:
+    """`restored.json` apart, as a home is that was restored from a backup without keys."""
+    said("keys", "rotate", "--home", "shop")
+    for path in shop.keys.iterdir():
+        path.unlink()
+    said("keys", "rotate", "--out", "ask.json", "--home", "shop")
+    said("keys", "revoke", "shop", "--certificate", "shop", "--reason", "disk broken", "--home", "watch")
+    revoked = said("keys", "revoke", "shop", "--purpose", "log", "--reason", "x", "--home", "watch", code=4)
+    assert "no such active key" in revoked["message"]
+    said("keys", "sign", "ask.json", "--replace-revoked", "--home", "watch")
+    waits = said("keys", "accept", "shop.directory.dsse", "--home", "shop", code=4)["message"]
+    assert "before its witnesses have said" in waits
+    said("certificate", "renew", "--out", "ask-tls.json", "--home", "shop")
+    said("certificate", "sign", "ask-tls.json", "--home", "watch")
+    said("certificate", "accept", "shop.certificate.pem", "--home", "shop")
+    assert len(said("keys", "rotate", "--home", "shop")["keys"]) == 1  # the log key, which had to wait
+    assert len(said("keys", "rotate", "--home", "shop")["keys"]) == 3
+
+
 def test_a_key_that_is_on_no_record_cannot_be_revoked(watch: Served, shop: Home, said) -> None:
     named = ("keys", "revoke", "shop", "--keyid", "nonsense", "--reason", "x", "--home", "watch")
     assert "unseen keys list shop" in said(*named, code=2)["message"]

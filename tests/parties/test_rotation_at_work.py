@@ -21,7 +21,7 @@ LOG, MESSAGE, WITNESS = KeyPurpose.LOG, KeyPurpose.MESSAGE, KeyPurpose.WITNESS
 
 
 def rotate(home: Home, *purposes: KeyPurpose) -> None:
-    with open_key_room(home, CLOCK, make_logger(home.config.telemetry, home.name, StringIO())) as room:
+    with open_key_room(home, CLOCK, make_logger(home.config.telemetry, home.name, StringIO()), asking=purposes) as room:
         assert len(rotate_keys(home, room, frozenset(purposes), CLOCK)) == len(purposes)
 
 
@@ -54,3 +54,35 @@ def test_work_goes_on_after_every_party_has_rotated_its_keys(tmp_path: Path) -> 
             report = verify_database(copy / "ledger.db", directory=directory)
             assert report.verified, (home.name, report)
             assert report.revoked_signatures == 0
+
+
+def lose(home: Home) -> None:
+    for purpose in (LOG, WITNESS):
+        (home.keys / f"{purpose.value}.pem").unlink()
+
+
+def test_work_goes_on_after_every_party_has_lost_its_log_and_witness_keys(tmp_path: Path) -> None:
+    with federation(tmp_path, {name: rows(name, 60, seed) for seed, name in enumerate(("east", "north"))}) as running:
+        contract = running.contract()
+        ask(running, running.merchant, contract)
+        running.merchant.close()
+        lose(running.merchant_home)
+        rotate(running.merchant_home, LOG, WITNESS)
+        for name, provider in running.providers.items():
+            provider.stop()
+            lose(provider.home)
+            rotate(provider.home, LOG, WITNESS)
+            running.providers[name] = serve(Home.open(provider.home.path), running.clock)
+        running.regulator.stop()
+        lose(running.regulator.home)
+        rotate(running.regulator.home, LOG, WITNESS)
+        running.regulator = serve(Home.open(running.regulator.home.path))
+        time.sleep(LOOK_SECONDS)
+        with Merchant.open(running.merchant_home.path, say=lambda text: None) as merchant:
+            ask(running, merchant, contract)
+            directory = merchant._rooms.feed.current()
+        for home in running.homes().values():
+            copy = tmp_path / f"{home.name}.copy"
+            shutil.copytree(home.path, copy)
+            report = verify_database(copy / "ledger.db", directory=directory)
+            assert report.verified, (home.name, report)

@@ -46,6 +46,13 @@ class FileLock:
     def release(self) -> None:
         """Gives the lock back; a second time does nothing."""
         if self._descriptor >= 0:
+            # Closing alone would leave it to a child that was forked a moment ago and has not dropped it yet.
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+            self._drop()
+
+    def _drop(self) -> None:
+        """Closes this process's descriptor; the lock is its parent's or, where there is none, gone."""
+        if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
 
@@ -53,4 +60,4 @@ class FileLock:
 def _drop(reference: "weakref.ref[FileLock]") -> None:
     lock = reference()
     if lock is not None:
-        lock.release()
+        lock._drop()

@@ -395,6 +395,17 @@ def test_a_forked_child_does_not_keep_the_ledger_locked(path: Path) -> None:
         os.waitpid(child, 0)
 
 
+def test_a_forked_child_that_never_runs_does_not_keep_the_ledger_locked(path: Path) -> None:
+    """The child inherits the lock with its descriptors, and drops it only when it is given time to run."""
+    ledger = open_ledger(path)
+    descriptor = os.dup(ledger._lock._descriptor)  # what such a child holds
+    try:
+        ledger.close()
+        open_ledger(path).close()
+    finally:
+        os.close(descriptor)
+
+
 def test_another_partys_or_keys_ledger_is_refused_and_unchanged(path: Path) -> None:
     make(path, 2)
     before = path.read_bytes()

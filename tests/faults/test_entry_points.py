@@ -5,6 +5,7 @@ Whatever comes in, the answer is one of ours, no call is taken, and the party go
 
 from __future__ import annotations
 
+import pkgutil
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -12,6 +13,7 @@ from typing import Any
 
 import grpc
 import pytest
+import unseen.v1
 from grpc_health.v1 import health_pb2
 from unseen.v1 import (
     catalogue_pb2,
@@ -21,6 +23,7 @@ from unseen.v1 import (
     directory_pb2,
     directory_pb2_grpc,
     ledger_pb2,
+    witness_pb2,
 )
 
 from audit.entry import Ack, ContractTransition, Enrolled
@@ -34,7 +37,16 @@ from tests.parties.federation import DOMAIN, Terms
 from .asking import SECONDS, Refusal, ask, compute, forward, refusal, signed
 from .town import BUREAUS, CLOCK, COMPUTING_PARTY, MERCHANT, REGULATOR, Town
 
-MODULES = (catalogue_pb2, compute_pb2, contract_pb2, directory_pb2, ledger_pb2, health_pb2)
+MODULES = (catalogue_pb2, compute_pb2, contract_pb2, directory_pb2, ledger_pb2, witness_pb2, health_pb2)
+PARTIES = {
+    "DirectoryService": (REGULATOR,),
+    "ContractService": (COMPUTING_PARTY, REGULATOR),
+    "LedgerService": (COMPUTING_PARTY, REGULATOR),
+    "WitnessService": (COMPUTING_PARTY, REGULATOR),
+}
+"""Who serves what; the computing party everything else."""
+NOT_OFFERED = {(COMPUTING_PARTY, "List"), (COMPUTING_PARTY, "Watch"), (COMPUTING_PARTY, "AddEntries")}
+"""Of gRPC's health service; and entries are kept by the regulator alone."""
 OVERSIZED = 9 << 20
 OURS = {
     grpc.StatusCode.INVALID_ARGUMENT,
@@ -51,20 +63,26 @@ def methods() -> Iterator[tuple[str, str]]:
     """(party, method's path) of everything that is served."""
     for module in MODULES:
         for service in module.DESCRIPTOR.services_by_name.values():
-            parties = {"DirectoryService": (REGULATOR,), "ContractService": (COMPUTING_PARTY, REGULATOR)}
-            for party in parties.get(service.name, (COMPUTING_PARTY,)):
+            for party in PARTIES.get(service.name, (COMPUTING_PARTY,)):
                 for method in service.methods:
-                    if method.name not in {"List", "Watch"}:  # of gRPC's health service, not offered
+                    if (party, method.name) not in NOT_OFFERED:
                         yield party, f"/{service.full_name}/{method.name}"
 
 
 METHODS = tuple(methods())
+STREAMS = {
+    f"/{service.full_name}/{method.name}"
+    for module in MODULES
+    for service in module.DESCRIPTOR.services_by_name.values()
+    for method in service.methods
+    if method.server_streaming
+}
 
 
 def raw(town: Town, party: str, path: str) -> Callable[[bytes], object]:
     """Call a method with bytes of one's own; a stream is read to its end."""
     channel = town.channel(MERCHANT, party).channel
-    if path.endswith("ListEntries"):
+    if path in STREAMS:
         stream = channel.unary_stream(path, lambda data: data, lambda data: data)
         return lambda data: list(stream(data, timeout=SECONDS))
     unary = channel.unary_unary(path, lambda data: data, lambda data: data)
@@ -75,6 +93,8 @@ def test_every_service_of_the_wire_is_covered() -> None:
     names = {path.split("/")[2] for _, path in METHODS}
     assert {"Aggregate", "Offer", "Part", "Abort", "GetAnswer", "Acknowledge", "Apply", "Enrol", "ListEntries"} <= names
     assert len(METHODS) > 25
+    wire = {name for _, name, _ in pkgutil.iter_modules(unseen.v1.__path__) if name.endswith("_pb2")}
+    assert wire <= {module.__name__.rpartition(".")[2] for module in MODULES}
 
 
 @pytest.mark.parametrize(("party", "path"), METHODS)

@@ -9,12 +9,10 @@ import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
-from typing import Final
 
 from audit.errors import CopyFailedError
+from audit.sqlite_file import BUSY_SECONDS
 from audit.store_sqlite import has_live_files
-
-_BUSY_SECONDS: Final = 5.0
 
 
 def copy_database(source: Path, target: Path) -> None:
@@ -65,8 +63,8 @@ def _copy_once(source: Path, target: Path, *, immutable: bool) -> None:
     """In one step, else a writer's next transaction has SQLite begin anew; immutable leaves the folder untouched."""
     origin = f"{source.resolve().as_uri()}?mode=ro{'&immutable=1' if immutable else ''}"
     with (
-        closing(sqlite3.connect(origin, uri=True, timeout=_BUSY_SECONDS)) as reading,
-        closing(sqlite3.connect(target, timeout=_BUSY_SECONDS)) as writing,
+        closing(sqlite3.connect(origin, uri=True, timeout=BUSY_SECONDS)) as reading,
+        closing(sqlite3.connect(target, timeout=BUSY_SECONDS)) as writing,
     ):
         reading.backup(writing)
 

@@ -4,12 +4,11 @@ One connection does all writing and all WAL checkpointing; readers have connecti
 committed transaction is on the disk before COMMIT returns (https://sqlite.org/pragma.html#pragma_synchronous).
 """
 
-import os
 import sqlite3
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,12 +16,12 @@ from audit.chain import CHAIN_START
 from audit.checkpoint import MAX_SIZE
 from audit.errors import LedgerDamagedError, LedgerUnavailableError
 from audit.hashes import HashAlgorithm
+from audit.sqlite_file import BUSY_SECONDS, create_private, own_errors
 from audit.store import SCHEMA_VERSION, Batch, Head, StoredCheckpoint
 
 FORMAT: Final = "unseen-ledger"
 
 _CHUNK: Final = 256
-_BUSY_SECONDS: Final = 5.0
 _WAL_LIMIT_BYTES: Final = 64 * 1024 * 1024
 _SCHEMA: Final = (
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
@@ -31,14 +30,6 @@ _SCHEMA: Final = (
     " STRICT",
     "CREATE TABLE keys (key TEXT PRIMARY KEY, idx INTEGER NOT NULL) STRICT, WITHOUT ROWID",
     "CREATE TABLE checkpoints (size INTEGER PRIMARY KEY, note BLOB NOT NULL) STRICT",
-)
-_DAMAGE_CODES: Final = frozenset(
-    {
-        sqlite3.SQLITE_ERROR,  # our statements are right, so a table or column is missing
-        sqlite3.SQLITE_CORRUPT,
-        sqlite3.SQLITE_NOTADB,
-        sqlite3.SQLITE_FORMAT,
-    }
 )
 
 
@@ -170,21 +161,8 @@ class SqliteReader:
         with self._lock, self._wrapped("read" if sql.startswith("SELECT") else "write"):
             return self._connection.execute(sql, parameters).fetchall()
 
-    @contextmanager
-    def _wrapped(self, doing: str) -> Iterator[None]:
-        """SQLite's errors become ours here, and nowhere else."""
-        try:
-            yield
-        except sqlite3.Error as error:
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-            if code in _DAMAGE_CODES or "decode" in str(error):  # text that is not UTF-8 has no code of its own
-                raise LedgerDamagedError(
-                    f"the ledger {self._path} is damaged ({error}): verify it, and restore it from a backup"
-                ) from error
-            raise LedgerUnavailableError(
-                f"the ledger {self._path} cannot be {_PARTICIPLE[doing]} ({error}): see that the disk has room and the"
-                " file and its folder belong to this user"
-            ) from error
+    def _wrapped(self, doing: str) -> AbstractContextManager[None]:
+        return own_errors(f"the ledger {self._path}", _PARTICIPLE[doing], "verify it, and restore it from a backup")
 
 
 class SqliteStore(SqliteReader):
@@ -201,7 +179,7 @@ class SqliteStore(SqliteReader):
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.RLock()
-        _create_private(path)
+        create_private(path, "the ledger")
         with self._wrapped("open"):
             self._connection = _connect(f"{path.resolve().as_uri()}?mode=rw")
         try:
@@ -291,24 +269,8 @@ def has_live_files(path: Path) -> bool:
 
 
 def _connect(uri: str) -> sqlite3.Connection:
-    return sqlite3.connect(uri, uri=True, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    return sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
 
 
 def _head_rows(head: Head) -> list[tuple[str, str]]:
     return [(str(head.size), "size"), (head.chain.hex(), "chain")]
-
-
-def _create_private(path: Path) -> None:
-    """Makes an empty file of mode 0600 and its directory entry durable, unless there is a file already."""
-    try:
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    except FileExistsError:
-        return
-    except OSError as error:
-        raise LedgerUnavailableError(f"the ledger {path} cannot be made ({error.strerror}): make its folder") from error
-    os.close(descriptor)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

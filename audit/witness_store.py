@@ -4,12 +4,11 @@ They are no part of the party's ledger: two parties that witness each other woul
 ever. One connection serves all threads of a process, one transaction at a time; other processes wait their turn.
 """
 
-import os
 import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +16,7 @@ from audit.checkpoint import Note
 from audit.errors import LedgerDamagedError, LedgerUnavailableError
 from audit.evidence import Evidence
 from audit.hashes import sha256
+from audit.sqlite_file import BUSY_SECONDS, create_private, own_errors
 from audit.witness import WitnessedLog
 
 FORMAT: Final = "unseen-witness"
@@ -27,7 +27,6 @@ KEPT_EVIDENCE: Final = 32
 """Pieces of evidence kept for each log: the first half as they come, of the others the newest. When all places are
 taken, further ones replace the newest half and are no longer reported: the log is convicted, and may not fill disks."""
 
-_BUSY_SECONDS: Final = 5.0
 _PAUSE_SECONDS: Final = 0.01
 _SCHEMA: Final = (
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID",
@@ -37,9 +36,6 @@ _SCHEMA: Final = (
     " bytes BLOB NOT NULL, reported INTEGER NOT NULL, UNIQUE (origin, offered)) STRICT",
 )
 _COLUMNS: Final = "origin, size, root, note, cosigned_s"
-_DAMAGE_CODES: Final = frozenset(
-    {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT}
-)
 
 
 class WitnessStore:
@@ -58,12 +54,12 @@ class WitnessStore:
             LedgerUnavailableError: the file cannot be made, opened or written, or is of a later release.
             LedgerDamagedError: it is no SQLite file, or is corrupt.
         """
-        _create_private(path)
+        create_private(path, "the witness's records")
         with _wrapped(path):
             connection = sqlite3.connect(
                 f"{path.resolve().as_uri()}?mode=rw",
                 uri=True,
-                timeout=_BUSY_SECONDS,
+                timeout=BUSY_SECONDS,
                 isolation_level=None,
                 check_same_thread=False,
             )
@@ -178,7 +174,7 @@ class WitnessStore:
 
     def _enter_wal(self) -> None:
         """Enter WAL mode, waiting for another process that makes the file at this moment: SQLite itself does not."""
-        until = time.monotonic() + _BUSY_SECONDS
+        until = time.monotonic() + BUSY_SECONDS
         while True:
             try:
                 self._run("PRAGMA journal_mode = WAL")
@@ -205,36 +201,7 @@ def _oldest_new(rows: list[tuple[Any, ...]]) -> bytes:
     return bytes(rows[KEPT_EVIDENCE // 2][0])
 
 
-@contextmanager
-def _wrapped(path: Path) -> Iterator[None]:
-    """SQLite's errors become ours here, and nowhere else."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code in _DAMAGE_CODES:
-            raise LedgerDamagedError(
-                f"the witness's records {path} are damaged ({error}): restore them from a backup"
-            ) from error
-        raise LedgerUnavailableError(
-            f"the witness's records {path} cannot be read or written ({error}): see that the disk has room and the file"
-            " and its folder belong to this user"
-        ) from error
-
-
-def _create_private(path: Path) -> None:
-    """Makes an empty file of mode 0600 and its directory entry durable, unless there is a file already."""
-    try:
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    except FileExistsError:
-        return
-    except OSError as error:
-        raise LedgerUnavailableError(
-            f"the witness's records {path} cannot be made ({error.strerror}): make their folder"
-        ) from error
-    os.close(descriptor)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+def _wrapped(path: Path) -> AbstractContextManager[None]:
+    # An old copy would have forgotten what was cosigned since: what the replicas say is recalled instead.
+    mend = "move it away and start again; do not put an older copy in its place"
+    return own_errors(f"the witness's records {path}", "read or written", mend)

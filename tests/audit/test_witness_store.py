@@ -192,7 +192,7 @@ def test_what_was_answered_outlives_a_killed_process(tmp_path: Path) -> None:
 def test_a_writer_that_waits_too_long_is_told_and_nothing_is_cosigned(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(witness_store, "_BUSY_SECONDS", 0.2)
+    monkeypatch.setattr(witness_store, "BUSY_SECONDS", 0.2)
     other = WitnessStore.open(tmp_path / "witness.db")
     with watching(tmp_path / "witness.db") as east:
         with other.transaction():

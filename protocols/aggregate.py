@@ -17,7 +17,6 @@ from protocols.masks import party_mask
 from protocols.packing import SlotLayout
 from protocols.paillier_checks import check_ciphertexts
 from protocols.paillier_key import PrivateKey, PublicKey
-from protocols.paillier_noise import noise_source
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +109,7 @@ def encrypt_part(
         plaintexts = [
             (plaintext + party_mask(secrets, own, index, key.n)) % key.n for index, plaintext in enumerate(plaintexts)
         ]
-    noise = noise_source(key, layout.ciphertexts)
-    return paillier.encrypt_batch(plaintexts, key, noise, executor=executor or InlineExecutor(), progress=progress)
+    return paillier.encrypt_batch(plaintexts, key, executor=executor or InlineExecutor(), progress=progress)
 
 
 def combine(parts: Sequence[Sequence[int]], key: PublicKey) -> list[int]:

@@ -38,3 +38,14 @@ class MaskError(ProtocolError):
 
 class FixedPointError(ProtocolError):
     """A number is no plain decimal, or is not exact at the declared decimals."""
+
+
+class StatisticError(ProtocolError):
+    """A statistic's arguments do not fit together (sums, positions, edges, a probability); it is never about rows."""
+
+
+class BatchCancelledError(ProtocolError):
+    """Whoever asked for a batch gave it up before its end; what was computed is dropped."""
+
+    def __init__(self, done: int, total: int) -> None:
+        super().__init__(f"given up after {done} of {total} items, as asked")

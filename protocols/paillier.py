@@ -12,9 +12,9 @@ import gmpy2
 from gmpy2 import mpz
 
 from protocols.errors import BadKeyError, OverflowRefusedError
-from protocols.executor import Advance, Executor
+from protocols.executor import Advance, Cancelled, Executor, workers_for
 from protocols.paillier_key import PrivateKey, PublicKey
-from protocols.paillier_noise import NoiseSource
+from protocols.paillier_noise import NoiseSource, noise_plan
 
 
 def encrypt(plaintext: int, key: PublicKey, noise: NoiseSource) -> int:
@@ -22,8 +22,7 @@ def encrypt(plaintext: int, key: PublicKey, noise: NoiseSource) -> int:
 
     Raises OverflowRefusedError for a plaintext out of range, BadKeyError where the noise is for another key.
     """
-    if not 0 <= plaintext < key.n:
-        raise OverflowRefusedError("the plaintext is not in [0, n); encode it (packing) before encryption")
+    _check_plaintext(plaintext, key)
     return rerandomise((1 + plaintext * key.n) % key.n_squared, key, noise)
 
 
@@ -72,17 +71,40 @@ def decrypt(ciphertext: int, key: PrivateKey) -> int:
 def encrypt_batch(
     plaintexts: Sequence[int],
     key: PublicKey,
-    noise: NoiseSource,
     *,
     executor: Executor,
     progress: Advance | None = None,
+    cancelled: Cancelled | None = None,
 ) -> list[int]:
-    """Encrypt a batch through the executor, in order; raises as `encrypt`."""
-    return executor.map(partial(encrypt, key=key, noise=noise), plaintexts, progress=progress)
+    """Encrypt a batch through the executor, in order, with the noise that `noise_plan` chooses for its length.
+
+    Raises OverflowRefusedError for a plaintext out of [0, n), before anything is encrypted; BatchCancelledError.
+    """
+    for plaintext in plaintexts:
+        _check_plaintext(plaintext, key)
+    plan = noise_plan(key, -(-len(plaintexts) // workers_for(len(plaintexts), executor.workers)))
+    if plan.window_bits is None:  # nothing to prepare, so every worker takes part however short the batch
+        encrypt_one = partial(encrypt, key=key, noise=plan())
+        return executor.map(encrypt_one, plaintexts, progress=progress, cancelled=cancelled)
+    return executor.map_prepared(plan, _encrypt_prepared, plaintexts, progress=progress, cancelled=cancelled)
 
 
 def decrypt_batch(
-    ciphertexts: Sequence[int], key: PrivateKey, *, executor: Executor, progress: Advance | None = None
+    ciphertexts: Sequence[int],
+    key: PrivateKey,
+    *,
+    executor: Executor,
+    progress: Advance | None = None,
+    cancelled: Cancelled | None = None,
 ) -> list[int]:
-    """Decrypt a batch through the executor, in order; raises as `decrypt`."""
-    return executor.map(partial(decrypt, key=key), ciphertexts, progress=progress)
+    """Decrypt a batch through the executor, in order; raises as `decrypt`, and BatchCancelledError."""
+    return executor.map(partial(decrypt, key=key), ciphertexts, progress=progress, cancelled=cancelled)
+
+
+def _encrypt_prepared(noise: NoiseSource, plaintext: int) -> int:
+    return encrypt(plaintext, noise.key, noise)
+
+
+def _check_plaintext(plaintext: int, key: PublicKey) -> None:
+    if not 0 <= plaintext < key.n:
+        raise OverflowRefusedError("the plaintext is not in [0, n); encode it (packing) before encryption")

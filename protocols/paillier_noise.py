@@ -7,6 +7,7 @@ could inherit.
 """
 
 import secrets
+from dataclasses import dataclass
 from typing import Protocol
 
 import gmpy2
@@ -128,8 +129,23 @@ class DjnNoise:
         return self._powers.power(secrets.randbits(_exponent_bits(self._key)))
 
 
-def noise_source(key: PublicKey, count: int) -> NoiseSource:
-    """Return the cheapest source for about `count` ciphertexts under another party's key.
+@dataclass(frozen=True, slots=True)
+class NoisePlan:
+    """Which source to use under `key`, before it is built: a value that travels to workers, and builds when called."""
+
+    key: PublicKey
+    window_bits: int | None
+    """Of the DJN table; None: textbook noise."""
+
+    def __call__(self) -> NoiseSource:
+        """Build the source."""
+        if self.window_bits is None:
+            return TextbookNoise(self.key)
+        return DjnNoise(self.key, window_bits=self.window_bits)
+
+
+def noise_plan(key: PublicKey, count: int) -> NoisePlan:
+    """Choose the cheapest source for about `count` ciphertexts that one worker makes under another party's key.
 
     The rule counts multiplications modulo n^2, which all ways consist of. With b the bits of n:
 
@@ -141,11 +157,14 @@ def noise_source(key: PublicKey, count: int) -> NoiseSource:
     """
     textbook_steps = _STEPS_PER_BIT * key.bits * count
     if key.scheme is not Scheme.DJN:
-        return TextbookNoise(key)
+        return NoisePlan(key, None)
     steps, window_bits = min((_table_steps(key, w, count), w) for w in range(1, MAXIMUM_WINDOW_BITS + 1))
-    if textbook_steps <= steps:
-        return TextbookNoise(key)
-    return DjnNoise(key, window_bits=window_bits)
+    return NoisePlan(key, None if textbook_steps <= steps else window_bits)
+
+
+def noise_source(key: PublicKey, count: int) -> NoiseSource:
+    """Return the source that `noise_plan` chooses, built in this thread."""
+    return noise_plan(key, count)()
 
 
 def _table_steps(key: PublicKey, window_bits: int, count: int) -> float:

@@ -7,12 +7,13 @@ from typing import Final, TypeVar
 
 from parties.config import ComputeSection
 from parties.executor_processes import ProcessExecutor, default_workers
-from protocols.executor import Advance, Executor, InlineExecutor
+from protocols.executor import Advance, Cancelled, Executor, InlineExecutor
 from sandbox.ports import Progress
 
 LONG_BATCH: Final = 256
 """Items from which on worker processes are worth their start."""
 
+_P = TypeVar("_P")
 _T = TypeVar("_T")
 _R = TypeVar("_R")
 
@@ -31,26 +32,55 @@ class ReportingExecutor:
         self._workers = default_workers() if settings.workers == 0 else settings.workers
         self._progress = progress
         self._stage = stage
+        self._inline = InlineExecutor()
         self._processes: ProcessExecutor | None = None
 
-    def map(self, function: Callable[[_T], _R], items: Sequence[_T], *, progress: Advance | None = None) -> list[_R]:
+    @property
+    def workers(self) -> int:
+        """Items of a long batch that are computed at the same time."""
+        return max(1, self._workers)
+
+    def map(
+        self,
+        function: Callable[[_T], _R],
+        items: Sequence[_T],
+        *,
+        progress: Advance | None = None,
+        cancelled: Cancelled | None = None,
+    ) -> list[_R]:
         """Return `[function(item) for item in items]`; see the port."""
+        told = self._telling(progress)
+        return self._executor(len(items)).map(function, items, progress=told, cancelled=cancelled)
 
-        def told(done: int, total: int) -> None:
-            self._progress.advance(self._stage, done, total)
-            if progress is not None:
-                progress(done, total)
-
-        return self._executor(len(items)).map(function, items, progress=told)
+    def map_prepared(
+        self,
+        prepare: Callable[[], _P],
+        function: Callable[[_P, _T], _R],
+        items: Sequence[_T],
+        *,
+        progress: Advance | None = None,
+        cancelled: Cancelled | None = None,
+    ) -> list[_R]:
+        """Return `[function(prepared, item) for item in items]`; see the port."""
+        told = self._telling(progress)
+        return self._executor(len(items)).map_prepared(prepare, function, items, progress=told, cancelled=cancelled)
 
     def close(self) -> None:
         """Stop the worker processes, if any."""
         if self._processes is not None:
             self._processes.close()
 
+    def _telling(self, progress: Advance | None) -> Advance:
+        def told(done: int, total: int) -> None:
+            self._progress.advance(self._stage, done, total)
+            if progress is not None:
+                progress(done, total)
+
+        return told
+
     def _executor(self, items: int) -> Executor:
         if items < LONG_BATCH or self._workers < 1:
-            return InlineExecutor()
+            return self._inline
         if self._processes is None:
             self._processes = ProcessExecutor(self._workers)
         return self._processes

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocols.errors import BadKeyError, OverflowRefusedError
+from protocols.errors import BadKeyError, BatchCancelledError, OverflowRefusedError
 from protocols.executor import InlineExecutor
 from protocols.paillier import (
     add,
@@ -18,7 +18,7 @@ from protocols.paillier import (
     sum_ciphertexts,
 )
 from protocols.paillier_checks import check_ciphertexts
-from protocols.paillier_noise import DjnNoise, OwnerNoise, TextbookNoise
+from protocols.paillier_noise import OwnerNoise, TextbookNoise
 
 numbers = st.integers(0, 1 << 600)
 
@@ -78,25 +78,44 @@ def test_noise_for_another_key_is_refused(small_key, small_textbook_key):
         encrypt(1, small_key.public_key, TextbookNoise(small_textbook_key.public_key))
 
 
-class PicklingExecutor:
+class PicklingExecutor(InlineExecutor):
     """Sends each item through pickle, as an executor over processes does."""
 
-    def map(self, function, items, *, progress=None):
-        return [pickle.loads(pickle.dumps((function, item)))[0](item) for item in items]
+    def map(self, function, items, *, progress=None, cancelled=None):
+        function, items = pickle.loads(pickle.dumps((function, items)))
+        return super().map(function, items, progress=progress, cancelled=cancelled)
+
+    def map_prepared(self, prepare, function, items, *, progress=None, cancelled=None):
+        prepare, function, items = pickle.loads(pickle.dumps((prepare, function, items)))
+        return super().map_prepared(prepare, function, items, progress=progress, cancelled=cancelled)
 
 
-def test_batches_can_cross_to_other_processes_of_the_party(small_key):
-    key = small_key.public_key
-    for noise in (TextbookNoise(key), OwnerNoise(small_key), DjnNoise(key, window_bits=2)):
-        batch = encrypt_batch([5, 6, 6], key, noise, executor=PicklingExecutor())
-        assert len(set(batch)) == 3
-        assert decrypt_batch(batch, small_key, executor=PicklingExecutor()) == [5, 6, 6]
+@pytest.mark.parametrize("count", [1, 3, 100])
+def test_batches_can_cross_to_other_processes_of_the_party(small_key, small_textbook_key, count):
+    for private_key in (small_key, small_textbook_key):
+        plaintexts = [5] * count
+        batch = encrypt_batch(plaintexts, private_key.public_key, executor=PicklingExecutor())
+        assert len(set(batch)) == count
+        assert decrypt_batch(batch, private_key, executor=PicklingExecutor()) == plaintexts
 
 
 def test_batches_keep_order_and_tell_progress(small_key):
     key, seen = small_key.public_key, []
-    batch = encrypt_batch(
-        [5, 6, 7], key, TextbookNoise(key), executor=InlineExecutor(), progress=lambda done, _: seen.append(done)
-    )
+    batch = encrypt_batch([5, 6, 7], key, executor=InlineExecutor(), progress=lambda done, _: seen.append(done))
     assert decrypt_batch(batch, small_key, executor=InlineExecutor()) == [5, 6, 7]
     assert seen == [1, 2, 3]
+
+
+def test_one_plaintext_out_of_range_refuses_its_batch_before_any_work(small_key):
+    key = small_key.public_key
+    with pytest.raises(OverflowRefusedError):
+        encrypt_batch([1, 2, key.n], key, executor=InlineExecutor(), progress=lambda done, total: pytest.fail("began"))
+
+
+def test_a_batch_is_given_up_when_asked(small_key):
+    key, seen = small_key.public_key, []
+    tell, asked = (lambda done, _: seen.append(done)), (lambda: len(seen) == 2)
+    with pytest.raises(BatchCancelledError, match="2 of 5"):
+        encrypt_batch([1] * 5, key, executor=InlineExecutor(), progress=tell, cancelled=asked)
+    with pytest.raises(BatchCancelledError, match="0 of 5"):
+        decrypt_batch([1] * 5, small_key, executor=InlineExecutor(), cancelled=asked)

@@ -18,7 +18,7 @@ from audit.canonical import canonicalise
 from audit.envelope import Envelope
 from parties.telemetry import Logger
 from protocols import paillier
-from protocols.executor import Advance, InlineExecutor
+from protocols.executor import Advance, Cancelled, InlineExecutor
 from protocols.paillier_checks import encode_ciphertexts
 from protocols.paillier_noise import noise_source
 from sandbox.errors import AbortedRunError
@@ -42,15 +42,23 @@ class Telling(InlineExecutor):
     """An executor that tells what it is given to encrypt: the total of the first cell that is not masked."""
 
     def __init__(self, world: World, tell: Callable[[int], None]) -> None:
+        super().__init__()
         self._slots = layout_of(world, world.pair).slots
         self._tell = tell
 
-    def map(self, function: Callable[[T], R], items: Sequence[T], *, progress: Advance | None = None) -> list[R]:
+    def map(
+        self,
+        function: Callable[[T], R],
+        items: Sequence[T],
+        *,
+        progress: Advance | None = None,
+        cancelled: Cancelled | None = None,
+    ) -> list[R]:
         for item in items:
             assert isinstance(item, int)
             income = item >> self._slots.slot_bits & (1 << self._slots.slot_bits) - 1
             self._tell(income)
-        return super().map(function, items, progress=progress)
+        return super().map(function, items, progress=progress, cancelled=cancelled)
 
 
 def raising(total: int) -> None:

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.errors import FixedPointError
-from protocols.statistics import SIGNIFICANT_DIGITS, exact_mean, mean
+from protocols.rounding import SIGNIFICANT_DIGITS
+from protocols.statistics import exact_mean, mean
 
 
 def test_the_mean_of_no_values_is_none():

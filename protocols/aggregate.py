@@ -7,16 +7,16 @@ parties that do not collude. Masks protect no one where all others collude.
 """
 
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from protocols import paillier
 from protocols.errors import InconsistentTotalsError, LayoutError, MaskError, OverflowRefusedError
 from protocols.executor import Advance, Executor, InlineExecutor
 from protocols.masks import party_mask
-from protocols.packing import SlotLayout
 from protocols.paillier_checks import check_ciphertexts
 from protocols.paillier_key import PrivateKey, PublicKey
+from protocols.records import RecordLayout, SlotBlock
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,40 +35,56 @@ class MeasureBound:
 
 
 @dataclass(frozen=True, slots=True)
-class AggregateLayout:
-    """Where each total lies, the same at every party; made by `plan`. Cells are row-major, measures within a cell."""
+class TableShape:
+    """One table of a part: `cells` cells with one total for each of `bounds`."""
 
-    bounds: tuple[MeasureBound, ...]
     cells: int
+    bounds: tuple[MeasureBound, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AggregateLayout:
+    """Where each total lies, the same at every party; made by `plan`.
+
+    Cells are numbered through over the tables, row-major within each; a cell's totals lie side by side.
+    """
+
+    tables: tuple[TableShape, ...]
     parties: int
     modulus_bits: int
-    slots: SlotLayout
+    records: RecordLayout
 
     @property
-    def measures(self) -> int:
-        """Numbers a cell."""
-        return len(self.bounds)
+    def cells(self) -> int:
+        """Cells of all tables."""
+        return sum(table.cells for table in self.tables)
 
     @property
     def ciphertexts(self) -> int:
         """Ciphertexts a part."""
-        return self.slots.ciphertexts
+        return self.records.ciphertexts
+
+    def bounds(self) -> Iterator[tuple[MeasureBound, ...]]:
+        """The bounds of one party's totals, cell by cell."""
+        for table in self.tables:
+            for _ in range(table.cells):
+                yield table.bounds
 
 
-def plan(bounds: Sequence[MeasureBound], *, cells: int, parties: int, modulus_bits: int) -> AggregateLayout:
-    """Return the layout for `parties` parts of `cells` cells with one total for each of `bounds`.
+def plan(tables: Sequence[TableShape], *, parties: int, modulus_bits: int) -> AggregateLayout:
+    """Return the layout for `parties` parts of these tables.
 
-    A pure function of public declarations. Every total is stored as its offset from `lo`, which takes 0 to hi - lo; a
-    slot holds parties x (the largest hi - lo), so that the sum over the roster cannot overflow.
+    A pure function of public declarations. Every total is stored as its offset from `lo`, which takes 0 to hi - lo; its
+    slot holds parties x (hi - lo), so that the sum over the roster cannot overflow.
 
-    Raises LayoutError: no bounds, no cells, no parties, or a slot wider than the modulus.
+    Raises LayoutError: no tables, cells, bounds or parties, or a slot wider than the modulus.
     """
-    if not bounds or cells < 1 or parties < 1:
-        raise LayoutError(f"{len(bounds)} measures, {cells} cells, {parties} parties: each must be at least 1")
-    widest = max(bound.hi - bound.lo for bound in bounds)
-    slot_bits = max(1, (parties * widest).bit_length())
-    slots = SlotLayout.fit(slot_bits, cells * len(bounds), modulus_bits)
-    return AggregateLayout(tuple(bounds), cells, parties, modulus_bits, slots)
+    if not tables or parties < 1 or any(table.cells < 1 or not table.bounds for table in tables):
+        raise LayoutError(f"{len(tables)} tables, {parties} parties: each must be at least 1, with cells and measures")
+    blocks = tuple(
+        SlotBlock(tuple(_slot_bits(bound, parties) for bound in table.bounds), table.cells) for table in tables
+    )
+    return AggregateLayout(tuple(tables), parties, modulus_bits, RecordLayout(blocks, modulus_bits))
 
 
 def encrypt_part(
@@ -84,7 +100,7 @@ def encrypt_part(
     """Return one party's encrypted part: `layout.ciphertexts` fresh ciphertexts.
 
     Args:
-        totals: cells x measures, scaled integers within the layout's bounds; closed and withheld cells 0.
+        totals: one row a cell, one scaled integer a measure, within the layout's bounds; closed and withheld cells 0.
         layout: from `plan`, for this key's length.
         key: the result party's key, which passed `check_public_key`.
         secrets: peer name to pair secret (`masks.pair_secret`), for every other party of the roster; empty: no masks.
@@ -104,7 +120,7 @@ def encrypt_part(
         raise MaskError(
             f"{len(secrets)} pair secrets where the roster has {layout.parties - 1} peers; masks would stay"
         )
-    plaintexts = layout.slots.pack(_offsets(totals, layout))
+    plaintexts = layout.records.pack(_offsets(totals, layout))
     if secrets:
         plaintexts = [
             (plaintext + party_mask(secrets, own, index, key.n)) % key.n for index, plaintext in enumerate(plaintexts)
@@ -135,7 +151,7 @@ def decrypt_totals(
     executor: Executor | None = None,
     progress: Advance | None = None,
 ) -> list[list[int]]:
-    """Return the exact signed totals over the whole roster, cells x measures.
+    """Return the exact signed totals over the whole roster, one row a cell.
 
     Raises:
         LayoutError: another number of ciphertexts than the layout, or a key of another length.
@@ -148,12 +164,12 @@ def decrypt_totals(
     if len(ciphertexts) != layout.ciphertexts:
         raise LayoutError(f"{len(ciphertexts)} ciphertexts where the layout has {layout.ciphertexts}")
     plaintexts = paillier.decrypt_batch(ciphertexts, key, executor=executor or InlineExecutor(), progress=progress)
-    slots = layout.slots.unpack(plaintexts)
+    offsets = iter(layout.records.unpack(plaintexts))
     totals: list[list[int]] = []
-    for cell in range(layout.cells):
+    for cell, bounds in enumerate(layout.bounds()):
         row: list[int] = []
-        for measure, bound in enumerate(layout.bounds):
-            offset = slots[cell * layout.measures + measure]
+        for measure, bound in enumerate(bounds):
+            offset = next(offsets)
             if offset > layout.parties * (bound.hi - bound.lo):
                 raise InconsistentTotalsError(
                     f"cell {cell}, measure {measure}: the total lies outside of the declared bounds; a part is missing "
@@ -164,15 +180,19 @@ def decrypt_totals(
     return totals
 
 
+def _slot_bits(bound: MeasureBound, parties: int) -> int:
+    return max(1, (parties * (bound.hi - bound.lo)).bit_length())
+
+
 def _offsets(totals: Sequence[Sequence[int]], layout: AggregateLayout) -> list[int]:
     """The totals as distances from their lower bounds, cell by cell; each checked before any is used."""
     if len(totals) != layout.cells:
         raise LayoutError(f"{len(totals)} cells where the layout has {layout.cells}")
     offsets: list[int] = []
-    for cell, row in enumerate(totals):
-        if len(row) != layout.measures:
-            raise LayoutError(f"cell {cell} has {len(row)} totals where the layout has {layout.measures} measures")
-        for measure, (value, bound) in enumerate(zip(row, layout.bounds, strict=True)):
+    for cell, (row, bounds) in enumerate(zip(totals, layout.bounds(), strict=True)):
+        if len(row) != len(bounds):
+            raise LayoutError(f"cell {cell} has {len(row)} totals where the layout has {len(bounds)} measures")
+        for measure, (value, bound) in enumerate(zip(row, bounds, strict=True)):
             total = operator.index(value)  # numpy integers would wrap around silently
             if not bound.lo <= total <= bound.hi:
                 raise OverflowRefusedError(

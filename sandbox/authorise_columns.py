@@ -13,6 +13,7 @@ from sandbox.contract_checks import check_grouping
 from sandbox.declaration_model import DatasetDescription
 from sandbox.errors import ContractError, DenialReason, DeniedError
 from sandbox.frame import ColumnType, FrameColumn, Use
+from sandbox.layout import measure_bounds
 from sandbox.request import (
     MAX_CELLS,
     AggregateQuery,
@@ -42,18 +43,27 @@ def read_permitted_query(
     except (MalformedError, ContractError) as error:
         raise DeniedError(DenialReason.MALFORMED, "authorise.query", str(error)) from error
     for statistic in query.statistics:
-        if statistic.column is not None:
-            _verify_use(contract, statistic.column, Use.AGGREGATE)
-            _verify_summable(contract.frame.column(statistic.column), statistic)
-    for name in query.group_by:
+        for name in statistic.aggregated:
+            _verify_use(contract, name, Use.AGGREGATE)
+            _verify_summable(contract.frame.column(name), statistic)
+        if statistic.kind is StatisticKind.QUANTILE:
+            _verify_summable(contract.frame.column(statistic.columns[0]), statistic)
+    refining = {statistic.refined_by for statistic in query.statistics if statistic.refined_by is not None}
+    for name in (*query.group_by, *sorted(refining)):
         _verify_use(contract, name, Use.GROUP_BY)
     for item in query.filters:
         _verify_use(contract, item.column, Use.FILTER)
         _verify_declared(contract.frame.column(item.column), item)
     mapping = contract.datasets[provider].columns
-    for name in sorted({*query.group_by, *(item.column for item in query.filters)}):
+    for name in sorted({*query.group_by, *refining, *(item.column for item in query.filters)}):
         _verify_not_identifying(contract.frame.column(name), mapping[name], description)
-    cells = query.grid(contract.frame).size
+    try:
+        tables = query.tables(contract.frame)
+        for measure in {measure for table in tables for measure in table.measures}:
+            measure_bounds(measure, contract.frame)
+    except ContractError as error:
+        raise DeniedError(DenialReason.TOO_LARGE, "authorise.statistics", str(error)) from error
+    cells = sum(table.grid.size for table in tables)
     if cells > MAX_CELLS:
         detail = f"the query has {cells} cells, {MAX_CELLS} are allowed; group by fewer or coarser columns"
         raise DeniedError(DenialReason.TOO_LARGE, "authorise.group_by", detail)
@@ -69,7 +79,7 @@ def _verify_use(contract: Contract, name: str, use: Use) -> None:
 
 def _verify_summable(column: FrameColumn, statistic: Statistic) -> None:
     if column.type is ColumnType.CATEGORY and statistic.kind is not StatisticKind.COUNT:
-        detail = f"{column.name} is a category: it can be counted, it has no {statistic.kind.value}"
+        detail = f"{column.name} is a category: it can be counted, not used in {statistic.kind.value}"
         raise DeniedError(DenialReason.COLUMN_NOT_PERMITTED, f"uses.{column.name}", detail)
 
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from audit.canonical import Json, canonicalise
+from audit.canonical import canonicalise
 from protocols.aggregate import encrypt_part
 from protocols.errors import MaskError
 from protocols.executor import Executor
@@ -113,28 +113,22 @@ def make_part(
     Raises `OverflowRefusedError` for a total outside of its declared bounds.
     """
     authorised = opened.grant.authorised
-    zeros = (0,) * authorised.layout.measures
     hidden = [
         own_cell or closed_cell
         for own_cell, closed_cell in zip(opened.scanned.withheld.cells, closed.cells, strict=True)
     ]
-    totals = [zeros if hide else row for hide, row in zip(hidden, opened.scanned.totals.totals, strict=True)]
+    totals = [(0,) * len(row) if hide else row for hide, row in zip(hidden, opened.scanned.totals.cells(), strict=True)]
     ciphertexts = encrypt_part(totals, authorised.layout, authorised.key, secrets=secrets, own=own, executor=executor)
     release = Release(encode_ciphertexts(ciphertexts, authorised.key), _statistic(authorised), opened.scanned.content)
     return PreparedPart(opened.grant, tuple(ciphertexts), release, authorised.key.ciphertext_width)
 
 
 def _statistic(authorised: Authorised) -> bytes:
-    """The sufficient statistic that is released, whole: measures, groups and filters, as canonical JSON."""
-    query, frame = authorised.query, authorised.contract.frame
-    measures: list[Json] = [
-        {"kind": measure.kind.value} | ({} if measure.column is None else {"column": measure.column})
-        for measure in query.measures(frame)
-    ]
+    """The sufficient statistic that is released, whole: tables with their measures, and filters, as canonical JSON."""
+    query = authorised.query
     return canonicalise(
         {
-            "measures": measures,
-            "group_by": list(query.group_by),
+            "tables": [table.to_json() for table in query.tables(authorised.contract.frame)],
             "filters": [condition.to_json() for condition in query.filters],
         }
     )

@@ -1,7 +1,7 @@
 """What a merchant asks: statistics over cells, in logical columns.
 
-A query says nothing of rows or providers. From the contract's frame follow its cells (`CellGrid`) and the sufficient
-statistic that the providers add up (`Measure`).
+A query says nothing of rows or providers. From the contract's frame follow the tables that the providers add up
+(`CellTable`): cells (`CellGrid`) and the sufficient statistic in each (`Measure`).
 """
 
 from __future__ import annotations
@@ -17,50 +17,13 @@ from audit.errors import MalformedError
 from sandbox.errors import ContractError
 from sandbox.frame import MAX_LEVEL_LENGTH, MAX_LEVELS, MAX_SCALED, Frame, FrameColumn, Level
 from sandbox.purpose import Purpose
+from sandbox.statistic import ROWS, Measure, Statistic
 
 MAX_CELLS: Final = 100_000
 MAX_STATISTICS: Final = 64
 MAX_GROUP_BY: Final = 8
 MAX_FILTERS: Final = 16
-
-
-class StatisticKind(Enum):
-    """What a merchant may ask for."""
-
-    COUNT = "count"
-    SUM = "sum"
-    MEAN = "mean"
-
-
-@dataclass(frozen=True, slots=True)
-class Statistic:
-    """One figure a cell. COUNT without a column counts rows; with one, its values that are not null."""
-
-    kind: StatisticKind
-    column: str | None
-
-    def to_json(self) -> dict[str, Json]:
-        """The statistic as committed."""
-        body: dict[str, Json] = {"kind": self.kind.value}
-        if self.column is not None:
-            body["column"] = self.column
-        return body
-
-
-class MeasureKind(Enum):
-    """A component of the sufficient statistic that the providers add up."""
-
-    ROWS = "rows"
-    NONNULL = "nonnull"
-    SUM = "sum"
-
-
-@dataclass(frozen=True, slots=True)
-class Measure:
-    """ROWS has no column; NONNULL counts a column's values that are not null; SUM adds them up in scaled units."""
-
-    kind: MeasureKind
-    column: str | None
+MAX_MEASURES: Final = 512  # of one table
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +115,30 @@ class CellGrid:
 
 
 @dataclass(frozen=True, slots=True)
+class CellTable:
+    """The cells of a grid and what is added up in each. A query has one for its own cells, and one a refining column.
+
+    `measures` begins with ROWS and has each measure once.
+    """
+
+    grid: CellGrid
+    measures: tuple[Measure, ...]
+
+    @property
+    def moments(self) -> int:
+        """Sums a row that a moment matrix releases: all sums where there is a product among them, else none."""
+        sums = [measure for measure in self.measures if measure.terms]
+        return len(sums) if any(len(measure.terms) > 1 for measure in sums) else 0
+
+    def to_json(self) -> dict[str, Json]:
+        """The table as committed in receipts."""
+        return {
+            "columns": [column.name for column in self.grid.columns],
+            "measures": [measure.to_json() for measure in self.measures],
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class AggregateQuery:
     """What is asked, in logical columns.
 
@@ -173,44 +160,42 @@ class AggregateQuery:
             if len(set(items)) != len(items):
                 raise ContractError(f"a {what} is given twice; give each once")
         for statistic in self.statistics:
-            if statistic.column is None and statistic.kind is not StatisticKind.COUNT:
-                raise ContractError(f"{statistic.kind.value} needs a column; only count may go without")
+            if statistic.refined_by in self.group_by:
+                raise ContractError(
+                    f"{statistic.kind.value} by {statistic.refined_by}, which is a grouping column; drop it from those"
+                )
         for item in self.filters:
             item.check()
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Every logical column that the query touches, sorted."""
-        asked = {statistic.column for statistic in self.statistics if statistic.column is not None}
+        asked = {name for statistic in self.statistics for name in statistic.columns}
         return tuple(sorted(asked | set(self.group_by) | {item.column for item in self.filters}))
 
-    def measures(self, frame: Frame) -> tuple[Measure, ...]:
-        """The sufficient statistic behind the query, each component once, ROWS first.
+    def tables(self, frame: Frame) -> tuple[CellTable, ...]:
+        """The sufficient statistic behind the query, whole: it is what is released, priced and graded.
 
-        A mean is SUM over NONNULL where the frame says that the column may be null, and SUM over ROWS otherwise. The
-        whole of it is released, and is priced and graded as such.
+        First, if any statistic is over them, the query's own cells; then one table a refining column, in the order in
+        which they are first asked for. No table is there that nothing was asked of: the total of a cell whose
+        histogram has closed bins would tell what those hold.
 
         Raises:
-            ContractError: a column is not in the frame.
+            ContractError: a column is not in the frame, or a table has more than `MAX_MEASURES` measures.
         """
-        measures = {Measure(MeasureKind.ROWS, None): None}
+        refined = dict.fromkeys(statistic.refined_by for statistic in self.statistics)
+        order = sorted(refined, key=lambda name: name is not None)  # a stable sort: own cells first
+        return tuple(self._table(frame, name) for name in order)
+
+    def _table(self, frame: Frame, refined_by: str | None) -> CellTable:
+        names = self.group_by if refined_by is None else (*self.group_by, refined_by)
+        measures = {ROWS: None}
         for statistic in self.statistics:
-            if statistic.column is None:
-                continue
-            column = frame.column(statistic.column)
-            if statistic.kind is not StatisticKind.COUNT:
-                measures[Measure(MeasureKind.SUM, column.name)] = None
-            if statistic.kind is StatisticKind.COUNT or column.nullable:
-                measures[Measure(MeasureKind.NONNULL, column.name)] = None
-        return tuple(measures)
-
-    def grid(self, frame: Frame) -> CellGrid:
-        """The query's cells.
-
-        Raises:
-            ContractError: a column is not in the frame.
-        """
-        return CellGrid(tuple(frame.column(name) for name in self.group_by))
+            if statistic.refined_by == refined_by:
+                measures.update(dict.fromkeys(statistic.measures(frame)))
+        if len(measures) > MAX_MEASURES:
+            raise ContractError(f"{len(measures)} sums a cell, {MAX_MEASURES} are allowed; ask for fewer columns")
+        return CellTable(CellGrid(tuple(frame.column(name) for name in names)), tuple(measures))
 
     def to_fields(self, purpose: Purpose) -> dict[str, bytes]:
         """The committed fields: name -> canonical JSON."""
@@ -230,7 +215,7 @@ class AggregateQuery:
             ContractError: as for the class.
         """
         return cls(
-            statistics=tuple(_statistic(item) for item in statistics),
+            statistics=tuple(Statistic.from_json(Fields(item, where="statistics")) for item in statistics),
             group_by=tuple(_text(item, "group_by") for item in group_by),
             filters=tuple(_filter(item) for item in filters),
         )
@@ -240,14 +225,6 @@ def _text(value: Json, where: str) -> str:
     if not isinstance(value, str):
         raise MalformedError(f"{where}: a column's name is text")
     return value
-
-
-def _statistic(item: Json) -> Statistic:
-    fields = Fields(item, where="statistics")
-    kind = fields.choice("kind", StatisticKind)
-    statistic = Statistic(kind, fields.optional_text("column", max_length=63))
-    fields.finish()
-    return statistic
 
 
 def _filter(item: Json) -> Filter:

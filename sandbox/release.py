@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from fractions import Fraction
 from typing import Final
 
 from audit.canonical import Fields, Json
-from sandbox.cells import CellTotals
+from sandbox.cells import CellTotals, TableTotals
 from sandbox.errors import ContractError, DenialReason, DeniedError
+from sandbox.query import CellTable
 
 MAX_THRESHOLD: Final = 10**9
+LEAST_MOMENT_ROWS: Final = 10
+ROWS_A_MOMENT: Final = 5
 
 
 class ReleaseMode(Enum):
@@ -99,13 +103,51 @@ def verify_enforceable(policy: ReleasePolicy) -> None:
             raise DeniedError(DenialReason.OPERATION_NOT_PERMITTED, f"release.{rule}", detail)
 
 
-def withheld_cells(support: Sequence[int], policy: ReleasePolicy) -> tuple[bool, ...]:
-    """Which cells have fewer contributing rows than the minimum group size; an empty cell always has."""
-    return tuple(rows < policy.min_group_size for rows in support)
+def stricter(first: ReleasePolicy, second: ReleasePolicy) -> ReleasePolicy:
+    """The policy that holds where both do: each rule of either, as strict as the stricter one.
+
+    Raises:
+        ContractError: the two have different modes.
+    """
+    if first.mode is not second.mode:
+        raise ContractError(f"a dataset is released in mode {first.mode.value} or {second.mode.value}, never both")
+    secret = OwnTotals.SECRET in {first.own_totals, second.own_totals}
+    percents = [percent for percent in (first.dominance_percent, second.dominance_percent) if percent is not None]
+    return ReleasePolicy(
+        mode=first.mode,
+        min_group_size=max(first.min_group_size, second.min_group_size),
+        min_contributors=max(first.min_contributors, second.min_contributors),
+        own_totals=OwnTotals.SECRET if secret else OwnTotals.PUBLIC,
+        dominance_percent=min(percents, default=None),
+        overlap_k=max(first.overlap_k, second.overlap_k),
+    )
 
 
-def gate(totals: CellTotals, policy: ReleasePolicy) -> tuple[bool, ...]:
-    """Decide, cell by cell, what is withheld (True): the only way from totals to a part.
+def least_support(table: CellTable, policy: ReleasePolicy) -> int:
+    """How many contributors a cell of the table needs.
+
+    The policy's smallest group; where sums of products are released, also 10 and five times the sums a row: a matrix of
+    moments over few rows can be solved for the rows.
+    """
+    return (
+        max(policy.min_group_size, LEAST_MOMENT_ROWS, ROWS_A_MOMENT * table.moments)
+        if table.moments
+        else (policy.min_group_size)
+    )
+
+
+def withheld_cells(table: CellTable, totals: TableTotals, policy: ReleasePolicy) -> tuple[bool, ...]:
+    """Which cells have too few contributors, or one that makes too much of a sum; an empty cell always has too few."""
+    least, percent = least_support(table, policy), policy.dominance_percent
+    few = tuple(support < least for support in totals.support)
+    if percent is None:
+        return few
+    limit = Fraction(percent, 100)
+    return tuple(small or share > limit for small, share in zip(few, totals.shares, strict=True))
+
+
+def gate(tables: Sequence[CellTable], totals: CellTotals, policy: ReleasePolicy) -> tuple[bool, ...]:
+    """Decide, cell by cell over all tables, what is withheld (True): the only way from totals to a part.
 
     Raises:
         DeniedError: the dataset is released under differential privacy; its exact totals pass no gate.
@@ -116,7 +158,8 @@ def gate(totals: CellTotals, policy: ReleasePolicy) -> tuple[bool, ...]:
             "release.mode",
             "this dataset is released under differential privacy only; ask for a dp operation",
         )
-    return withheld_cells(totals.support, policy)
+    pairs = zip(tables, totals.tables, strict=True)
+    return tuple(cell for table, found in pairs for cell in withheld_cells(table, found, policy))
 
 
 def _require(value: int, lo: int, hi: int, name: str) -> None:

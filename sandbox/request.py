@@ -30,14 +30,12 @@ from sandbox.query import (
     MAX_STATISTICS,
     AggregateQuery,
     CellGrid,
+    CellTable,
     DomainFilter,
     Filter,
-    Measure,
-    MeasureKind,
     RangeFilter,
-    Statistic,
-    StatisticKind,
 )
+from sandbox.statistic import Measure, Statistic, StatisticKind
 
 __all__ = [
     "AGGREGATE",
@@ -56,10 +54,10 @@ __all__ = [
     "AggregateQuery",
     "AggregateRequest",
     "CellGrid",
+    "CellTable",
     "DomainFilter",
     "Filter",
     "Measure",
-    "MeasureKind",
     "ParsedRequest",
     "RangeFilter",
     "RequestTerms",

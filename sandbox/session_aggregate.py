@@ -30,7 +30,7 @@ from sandbox.errors import AbortedRunError, DenialReason, DeniedError, SourceErr
 from sandbox.invocation import PART, AbortReason, Invocation
 from sandbox.part import OpenCall, PreparedPart, Scanned, make_part, pair_secrets, verify_own_round
 from sandbox.ports import AckResult, Datasets, OfferMessage, PartMessage, PartyContext
-from sandbox.release import gate
+from sandbox.release import gate, stricter
 from sandbox.request import MAX_CELLS
 from sandbox.roster import SALT_BYTES, Bitmap, Offer, withheld_commitment
 from sandbox.stored_messages import asked, decode_part, encode_part
@@ -169,21 +169,23 @@ class AggregateSessions:
     def _scan(self, grant: Grant) -> Scanned:
         authorised = grant.authorised
         contract, query = authorised.contract, authorised.query
-        plan = CellPlan(
-            grid=query.grid(contract.frame),
-            filters=query.filters,
-            measures=query.measures(contract.frame),
-            frame=contract.frame,
-            mapping=contract.datasets[self._context.name].columns,
-        )
+        tables = query.tables(contract.frame)
         try:
             dataset = self._datasets.open(authorised.dataset)
+            # The contract's policy was held against the declaration's when it was approved; the stricter one holds.
+            policy = stricter(contract.release, dataset.declaration.release)
+            plan = CellPlan(
+                tables=tables,
+                filters=query.filters,
+                frame=contract.frame,
+                mapping=contract.datasets[self._context.name].columns,
+                shares=policy.dominance_percent is not None,
+                rows=False,
+            )
             totals = dataset.source.totals(plan, dataset.declaration)
         except SourceError as error:
             raise AbortedRunError(grant.call, _DATA_MESSAGE.format(provider=self._context.name)) from error
-        # The contract's policy was held against the declaration's when it was approved; the stricter one holds anyway.
-        withheld = zip(gate(totals, contract.release), gate(totals, dataset.declaration.release), strict=True)
-        bitmap = Bitmap(tuple(signed or declared for signed, declared in withheld))
+        bitmap = Bitmap(gate(tables, totals, policy))
         return Scanned(totals, bitmap, dataset.content)
 
     def _make_offer(self, grant: Grant, scanned: Scanned) -> tuple[OpenCall, OfferMessage]:

@@ -74,7 +74,8 @@ class MerchantCall:
 class MerchantResult:
     """Verified joint totals.
 
-    `totals[cell][measure]` are scaled integers; a cell with 0 `contributors` is closed, its totals mean nothing.
+    `totals[cell][measure]` are scaled integers, cells numbered through over the query's tables; a cell with 0
+    `contributors` is closed, its totals mean nothing.
     `receipts` bear both signatures, in the order of the participant set; `payloads` are what they say.
     """
 
@@ -255,9 +256,9 @@ def _verify_key(call: MerchantCall, key: PrivateKey) -> None:
 def _verify_bounds(call: MerchantCall, totals: Sequence[Sequence[int]], contributors: Sequence[int]) -> None:
     """Closed cells zero, open ones within what their contributors can add up to, rows at least the smallest group."""
     least_rows = call.contract.release.min_group_size
-    for cell, (row, count) in enumerate(zip(totals, contributors, strict=True)):
-        for measure, (total, bound) in enumerate(zip(row, call.layout.bounds, strict=True)):
-            # ROWS is the first measure of every query; a provider in the cell has at least the smallest group there.
+    for cell, (row, count, bounds) in enumerate(zip(totals, contributors, call.layout.bounds(), strict=True)):
+        for measure, (total, bound) in enumerate(zip(row, bounds, strict=True)):
+            # ROWS is the first measure of every table; a provider in the cell has at least the smallest group there.
             lo = count * (least_rows if measure == 0 else bound.lo)
             if not lo <= total <= count * bound.hi:
                 raise _misbehaved(

@@ -8,23 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from decimal import Context, Decimal
 from functools import reduce
-from typing import Final, cast
+from typing import Final
 
 import pyarrow as pa
 
-from sandbox.cells import CellPlan, CellTotals
+from sandbox.cells import CellPlan, CellTotals, TableTotals
 from sandbox.declaration_model import ColumnDeclaration, DatasetDeclaration, OnViolation
 from sandbox.errors import ContractError, SourceError
 from sandbox.frame import ColumnType, FrameColumn
-from sandbox.request import DomainFilter, Filter, Measure, MeasureKind
+from sandbox.request import CellTable, DomainFilter, Filter, Measure
 from sandbox.scan import READABLE, Parameters, Scan, quoted, read_expression
 
 MAX_SCANNED_ROWS: Final = 2**32 - 1  # what the layout of slots rests on
 _EXCLUDED: Final = -1
 _FILTERED: Final = -2
-_EXACT: Final = Context(prec=60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +69,15 @@ def cell_totals(scan: Scan, plan: CellPlan, declaration: DatasetDeclaration) -> 
         check_readable(scan, column.declared)
         if column.frame.type is ColumnType.CATEGORY:
             scan.connection.register(f"lookup_{column.key}", _lookup(column))
-    parameters = Parameters()
-    sql = _statement(scan, plan, columns, parameters)
-    return _collect(scan.fetch(sql, parameters), plan, columns, scan.place)
+    tables: list[TableTotals] = []
+    excluded = 0
+    for table in plan.tables:
+        parameters = Parameters()
+        sql = _statement(scan, table, columns, parameters)
+        totals, left_out = _collect(scan.fetch(sql, parameters), table, scan.place)
+        excluded = excluded if tables else left_out
+        tables.append(totals)
+    return CellTotals(tuple(tables), excluded)
 
 
 def check_readable(scan: Scan, column: ColumnDeclaration) -> None:
@@ -92,11 +96,13 @@ def check_readable(scan: Scan, column: ColumnDeclaration) -> None:
 
 
 def _columns(plan: CellPlan, declaration: DatasetDeclaration) -> tuple[_PlanColumn, ...]:
-    if plan.grid.size < 1:
+    if any(table.grid.size < 1 for table in plan.tables):
         raise ContractError("a grouping column has no levels; group by a category or by a number with edges")
     filters = {item.column: item for item in plan.filters}
-    measured = [measure.column for measure in plan.measures if measure.column is not None]
-    names = dict.fromkeys([*(column.name for column in plan.grid.columns), *filters, *measured])
+    grouped = [column.name for table in plan.tables for column in table.grid.columns]
+    measures = [measure for table in plan.tables for measure in table.measures]
+    names = dict.fromkeys([*grouped, *filters, *(name for measure in measures for name in measure.columns)])
+    added = {name for measure in measures for name in measure.terms}
     columns = []
     for key, name in enumerate(names):
         frame, declared = plan.frame.column(name), declaration.column(plan.mapping.get(name, name))
@@ -106,7 +112,7 @@ def _columns(plan: CellPlan, declaration: DatasetDeclaration) -> tuple[_PlanColu
                 f"column {name}: the frame's {frame.type.value} at {frame.decimals} decimals does not hold the "
                 f"declared {declared.type.value} at {declared.decimals}; fit the frame to the declaration"
             )
-        if is_category and Measure(MeasureKind.SUM, name) in plan.measures:
+        if is_category and name in added:
             raise ContractError(f"column {name} is a category; it can be counted, not summed")
         columns.append(_PlanColumn(key, frame, declared, filters.get(name)))
     return tuple(columns)
@@ -126,7 +132,7 @@ def _lookup(column: _PlanColumn) -> pa.Table:
     )
 
 
-def _statement(scan: Scan, plan: CellPlan, columns: tuple[_PlanColumn, ...], parameters: Parameters) -> str:
+def _statement(scan: Scan, table: CellTable, columns: tuple[_PlanColumn, ...], parameters: Parameters) -> str:
     by_name = {column.frame.name: column for column in columns}
     categories = [column for column in columns if column.frame.type is ColumnType.CATEGORY]
     read = ", ".join(_read(scan, column) for column in columns) or "1 AS one"
@@ -137,14 +143,11 @@ def _statement(scan: Scan, plan: CellPlan, columns: tuple[_PlanColumn, ...], par
         *(f"lookup_{c.key}.level AS level_{c.key}, lookup_{c.key}.kept AS kept_{c.key}" for c in categories),
     ]
     keep = " AND ".join(_keep(c, c.filter, parameters) for c in columns if c.filter is not None) or "true"
-    levels = [_level(by_name[column.name], parameters) for column in plan.grid.columns]
+    levels = [_level(by_name[column.name], parameters) for column in table.grid.columns]
     cell = reduce(
-        lambda outer, inner: f"({outer} * {inner[0]} + {inner[1]})", zip(plan.grid.shape, levels, strict=True), "0"
+        lambda outer, inner: f"({outer} * {inner[0]} + {inner[1]})", zip(table.grid.shape, levels, strict=True), "0"
     )
-    measured = "".join(
-        f", count(usable_{c.key}), " + (f"sum(usable_{c.key})" if c.frame.type is not ColumnType.CATEGORY else "0")
-        for c in _measured(plan, columns)
-    )
+    measured = "".join(f", {_total(measure, by_name)}" for measure in table.measures[1:])
     # S608: identifiers are quoted and every value is a parameter.
     return (
         f"WITH parsed AS (SELECT {read} FROM {scan.relation}), "  # noqa: S608
@@ -155,9 +158,16 @@ def _statement(scan: Scan, plan: CellPlan, columns: tuple[_PlanColumn, ...], par
     )
 
 
-def _measured(plan: CellPlan, columns: tuple[_PlanColumn, ...]) -> tuple[_PlanColumn, ...]:
-    names = {measure.column for measure in plan.measures}
-    return tuple(column for column in columns if column.frame.name in names)
+def _total(measure: Measure, columns: Mapping[str, _PlanColumn]) -> str:
+    """SQL for one measure in frame units, over the rows in which everything it needs is there."""
+    present = " AND ".join(f"usable_{columns[name].key} IS NOT NULL" for name in measure.present) or "true"
+    if not measure.terms:
+        return f"count(*) FILTER (WHERE {present})"
+    factors = [columns[name] for name in measure.terms]
+    scaled = " * ".join(
+        f"CAST(usable_{c.key} * {10**c.declared.decimals} AS HUGEINT) * {c.factor}::HUGEINT" for c in factors
+    )
+    return f"sum({scaled}) FILTER (WHERE {present})"
 
 
 def _read(scan: Scan, column: _PlanColumn) -> str:
@@ -237,44 +247,25 @@ def _level(column: _PlanColumn, parameters: Parameters) -> str:
     return f"CASE WHEN {value} IS NULL OR {value} < {first} OR {value} > {last} THEN NULL ELSE {level} END"
 
 
-def _collect(
-    rows: Iterable[tuple[object, ...]], plan: CellPlan, columns: tuple[_PlanColumn, ...], place: str
-) -> CellTotals:
-    measured = _measured(plan, columns)
-    totals = [(0,) * len(plan.measures)] * plan.grid.size
-    support = [0] * plan.grid.size
+def _collect(rows: Iterable[tuple[object, ...]], table: CellTable, place: str) -> tuple[TableTotals, int]:
+    totals = [(0,) * len(table.measures)] * table.grid.size
+    support = [0] * table.grid.size
     scanned = excluded = 0
-    for row in rows:
-        cell, count = cast("int", row[0]), cast("int", row[1])
-        scanned += count
+    for cell, *row in rows:
+        assert isinstance(cell, int)
+        figures = tuple(int(str(figure or 0)) for figure in row)
+        scanned += figures[0]
         if cell == _EXCLUDED:
-            excluded = count
+            excluded = figures[0]
         if cell < 0:
             continue
-        nonnull = {c.frame.name: cast("int", row[2 + 2 * i]) for i, c in enumerate(measured)}
-        sums = {c.frame.name: _frame_units(row[3 + 2 * i], c) for i, c in enumerate(measured)}
-        support[cell] = min([count, *nonnull.values()])
-        totals[cell] = tuple(_measure_total(measure, count, nonnull, sums) for measure in plan.measures)
+        totals[cell] = figures
+        support[cell] = min(
+            figure for figure, measure in zip(figures, table.measures, strict=True) if not measure.terms
+        )
     if scanned > MAX_SCANNED_ROWS:
         raise SourceError(f"{place} has 2^32 rows or more, more than a part can hold; split the dataset")
-    return CellTotals(tuple(totals), tuple(support), excluded)
-
-
-def _frame_units(total: object, column: _PlanColumn) -> int:
-    if not isinstance(total, Decimal):  # no row contributes, or a category
-        return 0
-    return int(_EXACT.scaleb(total, column.declared.decimals)) * column.factor
-
-
-def _measure_total(measure: Measure, rows: int, nonnull: Mapping[str, int], sums: Mapping[str, int]) -> int:
-    match measure:
-        case Measure(MeasureKind.ROWS, _):
-            return rows
-        case Measure(MeasureKind.NONNULL, str(column)):
-            return nonnull[column]
-        case Measure(MeasureKind.SUM, str(column)):
-            return sums[column]
-    raise ContractError(f"a measure {measure.kind.value} needs a column")
+    return TableTotals(tuple(totals), tuple(support), (), None), excluded
 
 
 def _known(bound: int | None) -> int:

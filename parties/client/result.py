@@ -14,7 +14,7 @@ from audit.envelope import Envelope
 from audit.receipt import ReceiptPayload
 from audit.tariff import format_micro
 from sandbox.frame import Frame
-from sandbox.request import AggregateQuery, Measure, MeasureKind, Statistic, StatisticKind
+from sandbox.request import AggregateQuery, Measure, Statistic, StatisticKind
 
 MICRO = Decimal(1_000_000)
 CONTRIBUTORS = "contributors"
@@ -82,11 +82,6 @@ class AggregateResult:
         return f"{self.frame.to_html(na_rep='closed')}<p><small>{escape(' · '.join(notes))}</small></p>"
 
 
-def measure_name(measure: Measure) -> str:
-    """Return how `AggregateResult.exact` names a measure: `rows`, `nonnull(wage)`, `sum(wage)`."""
-    return measure.kind.name.lower() if measure.column is None else f"{measure.kind.name.lower()}({measure.column})"
-
-
 def statistic_name(statistic: Statistic) -> str:
     """Return the column that a statistic gets in the data frame: `count`, `mean(wage)`, ..."""
     return statistic.kind.value if statistic.column is None else f"{statistic.kind.value}({statistic.column})"
@@ -94,9 +89,9 @@ def statistic_name(statistic: Statistic) -> str:
 
 def tabulate(query: AggregateQuery, frame: Frame, cells: ReleasedCells) -> pd.DataFrame:
     """Return the data frame of an answer, one row a cell."""
-    grid = query.grid(frame)
-    measures = query.measures(frame)
-    index = {measure: position for position, measure in enumerate(measures)}
+    table = query.tables(frame)[0]
+    grid = table.grid
+    index = {measure: position for position, measure in enumerate(table.measures)}
     labels = [grid.labels(cell) for cell in range(grid.size)]
     columns: dict[str, object] = {}
     for position, column in enumerate(grid.columns):
@@ -108,19 +103,19 @@ def tabulate(query: AggregateQuery, frame: Frame, cells: ReleasedCells) -> pd.Da
     for statistic in query.statistics:
         columns[statistic_name(statistic)] = _values(statistic, frame, index, cells)
     columns[CONTRIBUTORS] = pd.array(list(cells.contributors), dtype="Int64")
-    table = pd.DataFrame(columns)
-    table.attrs["units"] = units_of_statistics(query, frame)
-    return table
+    shown = pd.DataFrame(columns)
+    shown.attrs["units"] = units_of_statistics(query, frame)
+    return shown
 
 
 def exact_measures(query: AggregateQuery, frame: Frame, cells: ReleasedCells) -> dict[str, tuple[int | None, ...]]:
     """Return the released totals by measure: scaled integers, None in closed cells."""
     return {
-        measure_name(measure): tuple(
+        measure.name: tuple(
             row[position] if contributors else None
             for row, contributors in zip(cells.totals, cells.contributors, strict=True)
         )
-        for position, measure in enumerate(query.measures(frame))
+        for position, measure in enumerate(query.tables(frame)[0].measures)
     }
 
 
@@ -136,17 +131,16 @@ def units_of_statistics(query: AggregateQuery, frame: Frame) -> dict[str, str]:
 def _values(statistic: Statistic, frame: Frame, index: Mapping[Measure, int], cells: ReleasedCells) -> object:
     """Return one statistic's column. The only rounding is the last conversion from a fraction to a float64."""
     column = statistic.column
-    rows = index[Measure(MeasureKind.ROWS, None)]
+    measures = statistic.measures(frame)
+    count = index[measures[-1]]
     if statistic.kind is StatisticKind.COUNT or column is None:
-        counted = rows if column is None else index[Measure(MeasureKind.NONNULL, column)]
         counts = [
-            row[counted] if contributors else pd.NA
+            row[count] if contributors else pd.NA
             for row, contributors in zip(cells.totals, cells.contributors, strict=True)
         ]
         return pd.array(counts, dtype="Int64")
     scale = 10 ** frame.column(column).decimals
-    total = index[Measure(MeasureKind.SUM, column)]
-    count = index.get(Measure(MeasureKind.NONNULL, column), rows)
+    total = index[measures[0]]
     values: list[float] = []
     for row, contributors in zip(cells.totals, cells.contributors, strict=True):
         divisor = scale * (row[count] if statistic.kind is StatisticKind.MEAN else 1)

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocols.aggregate import MeasureBound, combine, decrypt_totals, encrypt_part, plan
+from protocols.aggregate import MeasureBound, TableShape, combine, decrypt_totals, encrypt_part, plan
 from protocols.errors import (
     BadCiphertextError,
     InconsistentTotalsError,
@@ -23,7 +23,11 @@ SUMS = [[1015, -(10**6) + 3405], [8, 10**9 - 1]]
 
 
 def _layout(parties=3, cells=2, bounds=BOUNDS):
-    return plan(bounds, cells=cells, parties=parties, modulus_bits=BITS)
+    return one_table(bounds, cells, parties)
+
+
+def one_table(bounds, cells, parties, bits=BITS):
+    return plan([TableShape(cells, tuple(bounds))], parties=parties, modulus_bits=bits)
 
 
 def _parts(key, secrets, data=DATA, layout=None):
@@ -49,7 +53,7 @@ def _federation(draw):
 def test_any_totals_in_bounds_survive_encryption_combination_and_decryption(small_key, small_textbook_key, federation):
     bounds, cells, data, textbook = federation
     key = small_textbook_key if textbook else small_key
-    layout = plan(bounds, cells=cells, parties=len(data), modulus_bits=BITS)
+    layout = one_table(bounds, cells, len(data))
     parts = _parts(key.public_key, roster_secrets(data), data, layout)
     sums = [
         [sum(table[cell][measure] for table in data.values()) for measure in range(len(bounds))]
@@ -66,7 +70,7 @@ def test_any_totals_in_bounds_survive_encryption_combination_and_decryption(smal
     data=st.data(),
 )
 def test_any_total_out_of_bounds_is_refused_before_anything_is_computed(small_key, bounds, parties, beyond, data):
-    layout = plan(bounds, cells=2, parties=parties, modulus_bits=BITS)
+    layout = one_table(bounds, 2, parties)
     cell, measure = data.draw(st.integers(0, 1)), data.draw(st.integers(0, len(bounds) - 1))
     totals = [[0] * len(bounds) for _ in range(2)]
     above = data.draw(st.booleans())
@@ -86,7 +90,7 @@ def test_a_refusal_names_the_bounds_and_not_the_total(small_key):
 
 
 def test_full_length_keys_with_masks_give_exact_totals(full_key):
-    layout = plan(BOUNDS, cells=2, parties=3, modulus_bits=3072)
+    layout = one_table(BOUNDS, 2, 3, 3072)
     parts = _parts(full_key.public_key, roster_secrets(DATA), DATA, layout)
     assert decrypt_totals(combine(parts, full_key.public_key), full_key, layout) == SUMS
 
@@ -98,10 +102,10 @@ def test_the_layout_is_the_same_at_each_party():
 
 @given(st.lists(_bound(), min_size=1, max_size=4), st.integers(1, 2**20), st.integers(1, 100))
 def test_no_slot_can_overflow(bounds, parties, cells):
-    layout = plan(bounds, cells=cells, parties=parties, modulus_bits=BITS)
-    assert all(parties * (bound.hi - bound.lo) < 2**layout.slots.slot_bits for bound in bounds)
-    assert layout.slots.slot_bits * layout.slots.slots_per_ciphertext < BITS
-    assert layout.ciphertexts * layout.slots.slots_per_ciphertext >= cells * len(bounds)
+    layout = one_table(bounds, cells, parties)
+    widths = list(layout.records.widths())
+    assert len(widths) == cells * len(bounds)
+    assert all(parties * (bound.hi - bound.lo) < 2**width for bound, width in zip(bounds * cells, widths, strict=True))
 
 
 def test_without_masks_the_keys_owner_reads_a_single_part(small_key):
@@ -112,7 +116,7 @@ def test_without_masks_the_keys_owner_reads_a_single_part(small_key):
 
 def _as_wide_as_three():
     """One party's bounds under which slots are as wide as `_layout()` has them; lower bounds stay."""
-    return [MeasureBound(0, 1000), MeasureBound(-(10**6), 3 * (10**9 + 10**6) - 10**6)]
+    return [MeasureBound(0, 3000), MeasureBound(-(10**6), 3 * (10**9 + 10**6) - 10**6)]
 
 
 def test_with_masks_a_single_part_decrypts_to_something_unrelated(small_key):
@@ -165,7 +169,7 @@ def test_a_missing_or_repeated_part_is_seen(small_key):
 
 
 def test_a_total_beyond_all_parties_bounds_is_seen(small_key):
-    layout = plan([MeasureBound(0, 4)], cells=1, parties=3, modulus_bits=BITS)  # slots of 4 bits hold up to 15
+    layout = one_table([MeasureBound(0, 4)], 1, 3)  # slots of 4 bits hold up to 15
     part = encrypt_part([[4]], layout, small_key.public_key, secrets={}, own="ne")
     combined = combine([part, part, part, [1 + small_key.public_key.n]], small_key.public_key)
     with pytest.raises(InconsistentTotalsError, match="cell 0, measure 0"):
@@ -214,7 +218,7 @@ def test_a_key_of_another_length_than_planned_is_refused(small_key, full_key):
 )
 def test_what_has_no_layout_is_refused(bounds, cells, parties):
     with pytest.raises(LayoutError):
-        plan(bounds, cells=cells, parties=parties, modulus_bits=BITS)
+        one_table(bounds, cells, parties)
 
 
 @pytest.mark.parametrize(("lo", "hi"), [(1, 5), (-5, -1), (3, -3)])
@@ -224,7 +228,7 @@ def test_bounds_that_exclude_an_empty_cell_are_refused(lo, hi):
 
 
 def test_a_measure_that_is_always_zero_has_a_layout(small_key):
-    layout = plan([MeasureBound(0, 0)], cells=3, parties=2, modulus_bits=BITS)
+    layout = one_table([MeasureBound(0, 0)], 3, 2)
     part = encrypt_part([[0]] * 3, layout, small_key.public_key, secrets={}, own="a")
     assert decrypt_totals(combine([part, part], small_key.public_key), small_key, layout) == [[0]] * 3
 
@@ -243,3 +247,19 @@ def test_both_schemes_carry_the_same_layout(small_key, small_textbook_key):
     assert small_textbook_key.scheme is Scheme.TEXTBOOK
     parts = _parts(small_textbook_key.public_key, roster_secrets(ROSTER))
     assert decrypt_totals(combine(parts, small_textbook_key.public_key), small_textbook_key, _layout()) == SUMS
+
+
+def test_several_tables_share_a_part(small_key):
+    shapes = [TableShape(2, tuple(BOUNDS)), TableShape(3, (MeasureBound(0, 50),))]
+    layout = plan(shapes, parties=2, modulus_bits=BITS)
+    totals = [[12, 3400], [0, -5], [1], [50], [0]]
+    part = encrypt_part(totals, layout, small_key.public_key, secrets={}, own="a")
+    doubled = decrypt_totals(combine([part, part], small_key.public_key), small_key, layout)
+    assert doubled == [[2 * value for value in row] for row in totals]
+    assert layout.cells == 5
+
+
+def test_a_slot_is_as_wide_as_its_own_measure_needs():
+    layout = plan([TableShape(40, (MeasureBound(0, 2**32), MeasureBound(0, 2**90)))], parties=4, modulus_bits=3072)
+    assert list(layout.records.widths())[:2] == [35, 93]
+    assert layout.ciphertexts == 2  # 5,120 bits; slots of one width would take 3

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sandbox.cells import CellPlan
+from sandbox.cells import CellPlan, CellTotals, TableTotals
 from sandbox.declaration import DatasetDeclaration, load_declaration
 from sandbox.frame import ColumnType, Frame, FrameColumn
-from sandbox.request import CellGrid, Filter, Measure, MeasureKind
+from sandbox.request import CellGrid, CellTable, Filter, Measure
+from sandbox.statistic import ROWS
 
 DATASET = """[dataset]
 name = "people"
@@ -73,15 +74,18 @@ CSV = """wage,age,Sex code,pid
 30.00,64,m,6
 """
 
-ROWS = Measure(MeasureKind.ROWS, None)
-
 
 def nonnull(column: str) -> Measure:
-    return Measure(MeasureKind.NONNULL, column)
+    return Measure((), (column,))
 
 
 def total(column: str) -> Measure:
-    return Measure(MeasureKind.SUM, column)
+    """The sum of a column; `wage` may be null."""
+    return Measure((column,), (column,) if column == "wage" else ())
+
+
+def one_table(totals: tuple[tuple[int, ...], ...], support: tuple[int, ...], excluded: int) -> CellTotals:
+    return CellTotals((TableTotals(totals, support, (), None),), excluded)
 
 
 def write(folder: Path, *, toml: str = PEOPLE, csv: str = CSV) -> DatasetDeclaration:
@@ -109,5 +113,6 @@ def plan(
     frame: Frame = FRAME,
     mapping: dict[str, str] | None = None,
 ) -> CellPlan:
-    grid = CellGrid(tuple(frame.column(name) for name in group_by))
-    return CellPlan(grid, filters, measures, frame, mapping or {column.name: column.name for column in frame.columns})
+    table = CellTable(CellGrid(tuple(frame.column(name) for name in group_by)), measures)
+    names = mapping or {column.name: column.name for column in frame.columns}
+    return CellPlan((table,), filters, frame, names, shares=False, rows=False)

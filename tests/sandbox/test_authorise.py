@@ -588,7 +588,7 @@ def test_check_nine_stands_by_itself(grade: Grade, monkeypatch: pytest.MonkeyPat
 def test_the_widest_bounds_of_a_frame_fit_any_permitted_modulus() -> None:
     wide = replace(FRAME.columns[0], lo=-MAX_SCALED, hi=MAX_SCALED)
     attempt = under(frame=Frame((wide, *FRAME.columns[1:])))
-    assert attempt.run().layout.slots.slot_bits <= 99
+    assert max(attempt.run().layout.records.widths()) <= 99
 
 
 @given(st.binary(max_size=300))

@@ -6,31 +6,38 @@ from hypothesis import strategies as st
 
 from audit.canonical import Fields
 from audit.errors import MalformedError
-from sandbox.cells import CellTotals
+from sandbox.cells import CellTotals, TableTotals
 from sandbox.errors import ContractError, DenialReason, DeniedError
+from sandbox.query import CellGrid, CellTable
 from sandbox.release import OwnTotals, ReleaseMode, ReleasePolicy, gate, verify_enforceable, withheld_cells
+from sandbox.statistic import ROWS
 
+COUNTED = CellTable(CellGrid(()), (ROWS,))
 POLICY = ReleasePolicy(ReleaseMode.EXACT, min_group_size=10)
+
+
+def counted(*support: int) -> TableTotals:
+    return TableTotals(tuple((rows,) for rows in support), support, (), None)
 
 
 @given(st.lists(st.integers(0, 30)), st.integers(1, 20))
 def test_cells_below_the_minimum_group_size_are_withheld(support: list[int], minimum: int) -> None:
     policy = ReleasePolicy(ReleaseMode.EXACT, minimum)
-    assert withheld_cells(support, policy) == tuple(rows < minimum for rows in support)
+    assert withheld_cells(COUNTED, counted(*support), policy) == tuple(rows < minimum for rows in support)
 
 
 def test_an_empty_cell_is_always_withheld() -> None:
-    assert withheld_cells((0, 1), ReleasePolicy(ReleaseMode.EXACT, 1)) == (True, False)
+    assert withheld_cells(COUNTED, counted(0, 1), ReleasePolicy(ReleaseMode.EXACT, 1)) == (True, False)
 
 
 def test_the_gate_goes_by_the_least_supported_measure() -> None:
-    totals = CellTotals(((50, 9, 900), (50, 10, 900)), (9, 10), 0)
-    assert gate(totals, POLICY) == (True, False)
+    totals = TableTotals(((50, 9, 900), (50, 10, 900)), (9, 10), (), None)
+    assert gate((COUNTED,), CellTotals((totals,), 0), POLICY) == (True, False)
 
 
 def test_exact_totals_of_a_dp_dataset_pass_no_gate() -> None:
     with pytest.raises(DeniedError) as caught:
-        gate(CellTotals(((50,),), (50,), 0), ReleasePolicy(ReleaseMode.DP, 1))
+        gate((COUNTED,), CellTotals((counted(50),), 0), ReleasePolicy(ReleaseMode.DP, 1))
     assert (caught.value.reason, caught.value.clause) == (DenialReason.OPERATION_NOT_PERMITTED, "release.mode")
 
 

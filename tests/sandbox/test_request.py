@@ -17,7 +17,6 @@ from sandbox.request import (
     AggregateQuery,
     DomainFilter,
     Measure,
-    MeasureKind,
     RangeFilter,
     Statistic,
     StatisticKind,
@@ -26,12 +25,12 @@ from sandbox.request import (
     parse_request,
     sign_request,
 )
+from sandbox.statistic import ROWS
 from tests.audit.golden import assert_golden
 
 from .agreement import EDUCATION_FILTER, FRAME, PURPOSE, QUERY, key, public_key_of_golden_files, request
 
 COUNT = Statistic(StatisticKind.COUNT, None)
-ROWS = Measure(MeasureKind.ROWS, None)
 
 
 def opened(query: AggregateQuery, **fields: bytes) -> Openings:
@@ -68,21 +67,21 @@ def test_filters_of_both_kinds_read_back() -> None:
 
 
 def test_a_mean_is_a_sum_over_the_values_that_are_there() -> None:
-    wage_sum, wage_count = Measure(MeasureKind.SUM, "wage"), Measure(MeasureKind.NONNULL, "wage")
-    assert QUERY.measures(FRAME) == (ROWS, wage_sum, wage_count)
+    wage_sum, wage_count = Measure(("wage",), ("wage",)), Measure((), ("wage",))
+    assert QUERY.tables(FRAME)[0].measures == (ROWS, wage_sum, wage_count)
     whole = Frame((replace(FRAME.columns[0], nullable=False), *FRAME.columns[1:]))
-    assert QUERY.measures(whole) == (ROWS, wage_sum)
+    assert QUERY.tables(whole)[0].measures == (ROWS, Measure(("wage",), ()))
 
 
 def test_statistics_share_their_measures_and_rows_come_first() -> None:
     kinds = (StatisticKind.SUM, StatisticKind.COUNT, StatisticKind.MEAN)
     query = AggregateQuery(tuple(Statistic(kind, "wage") for kind in kinds), (), ())
-    measures = (ROWS, Measure(MeasureKind.SUM, "wage"), Measure(MeasureKind.NONNULL, "wage"))
-    assert query.measures(FRAME) == measures
+    (table,) = query.tables(FRAME)
+    assert table.measures == (ROWS, Measure(("wage",), ("wage",)), Measure((), ("wage",)))
 
 
 def test_cells_are_row_major() -> None:
-    grid = AggregateQuery((COUNT,), ("sector", "education"), ()).grid(FRAME)
+    grid = AggregateQuery((COUNT,), ("sector", "education"), ()).tables(FRAME)[0].grid
     assert (grid.shape, grid.size) == ((3, 4), 12)
     assert [grid.labels(index) for index in (0, 1, 4, 11)] == [
         ("farm", "[0, 8)"),
@@ -95,7 +94,7 @@ def test_cells_are_row_major() -> None:
 
 
 def test_without_grouping_there_is_one_cell() -> None:
-    grid = AggregateQuery((COUNT,), (), ()).grid(FRAME)
+    grid = AggregateQuery((COUNT,), (), ()).tables(FRAME)[0].grid
     assert (grid.size, grid.labels(0)) == (1, ())
 
 

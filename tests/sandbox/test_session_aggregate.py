@@ -13,7 +13,7 @@ from protocols.masks import new_pair_key
 from protocols.paillier import decrypt_batch
 from protocols.paillier_checks import decode_ciphertexts
 from sandbox.authorise import PeerIdentity
-from sandbox.cells import CellPlan, CellTotals
+from sandbox.cells import CellPlan, CellTotals, TableTotals
 from sandbox.declaration import DatasetDeclaration
 from sandbox.errors import AbortedRunError, DenialReason, DeniedError, SourceError, SourceUnavailableError
 from sandbox.part import mask_info
@@ -67,7 +67,7 @@ class Round:
     def plain(self, name: str, hidden: Sequence[bool]) -> list[int]:
         """What an unmasked part would hold."""
         rows = self.federation.providers[name].rows
-        return self.call.layout.slots.pack(
+        return self.call.layout.records.pack(
             [figure for cell, hide in zip(cells_of(rows), hidden, strict=True) for figure in ((0, 0) if hide else cell)]
         )
 
@@ -279,7 +279,7 @@ class BrokenSource:
 TROUBLES = (
     SourceError("row 17: '4711' is not a wage"),
     SourceUnavailableError("could not connect to 10.0.0.7"),
-    CellTotals(((1, 2**60),) * 8, (100,) * 8, 0),
+    CellTotals((TableTotals(((1, 2**60),) * 8, (100,) * 8, (), None),), 0),
 )
 
 
@@ -305,7 +305,9 @@ def test_whatever_goes_wrong_with_the_data_is_one_message_and_the_call_is_given_
 def test_open_calls_are_bounded(federate: MakeFederation) -> None:
     federation = federate()
     north = federation.providers["north"]
-    north.datasets.source = BrokenSource(CellTotals(((5, 5),) * 8, (5,) * 8, 0))  # the scans are not the point
+    north.datasets.source = BrokenSource(
+        CellTotals((TableTotals(((5, 5),) * 8, (5,) * 8, (), None),), 0)
+    )  # the scans are not the point
     for _ in range(OPEN_CALLS):
         north.sessions.offer(north.authorised(federation.merchant.call()))
     with pytest.raises(DeniedError) as caught:

@@ -145,7 +145,7 @@ ALTERATIONS: dict[str, Callable[[AnswerMessage], AnswerMessage]] = {
     "zero for a ciphertext": lambda answer: replace(answer, totals=bytes(len(answer.totals))),
     "another width": lambda answer: replace(answer, width=answer.width - 1),
     "a ciphertext less": lambda answer: replace(answer, totals=answer.totals[: -answer.width]),
-    "totals beyond their bounds": add_to_first_slot(2**40),
+    "totals beyond their bounds": add_to_first_slot(3 * 2**32),
 }
 
 

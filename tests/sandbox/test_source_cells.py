@@ -7,6 +7,7 @@ import io
 import tempfile
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Context, Decimal
+from math import prod
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,10 +20,10 @@ from sandbox.cells import CellPlan, CellTotals
 from sandbox.declaration import ColumnDeclaration, DatasetDeclaration, OnViolation
 from sandbox.errors import ContractError
 from sandbox.frame import ColumnType, Frame, FrameColumn
-from sandbox.request import DomainFilter, MeasureKind, RangeFilter
+from sandbox.request import DomainFilter, Measure, RangeFilter
 from sandbox.source import open_source
 
-from .datasets import GRADE, PEOPLE, ROWS, declare, nonnull, plan, total
+from .datasets import GRADE, PEOPLE, ROWS, declare, nonnull, one_table, plan
 
 WIDE = Context(prec=100)
 NUMBERS = st.one_of(
@@ -113,7 +114,7 @@ def test_totals_are_those_of_a_plain_reading(case: Case) -> None:
             frame=case.frame,
             group_by=case.group_by,
             filters=case.filters,
-            measures=(ROWS, total("x"), nonnull("n"), total("n"), nonnull("k")),
+            measures=(ROWS, summed("x"), nonnull("n"), summed("n"), nonnull("k")),
         )
         assert open_source(declaration, folder, {}).totals(wanted, declaration) == by_hand(
             wanted, declaration, case.rows
@@ -121,8 +122,9 @@ def test_totals_are_those_of_a_plain_reading(case: Case) -> None:
 
 
 def by_hand(wanted: CellPlan, declaration: DatasetDeclaration, rows: list[tuple[str | None, ...]]) -> CellTotals:
-    totals = [[0] * len(wanted.measures) for _ in range(wanted.grid.size)]
-    counts = [[0] * len(wanted.measures) for _ in range(wanted.grid.size)]
+    (table,) = wanted.tables
+    totals = [[0] * len(table.measures) for _ in range(table.grid.size)]
+    counts = [[0] * len(table.measures) for _ in range(table.grid.size)]
     excluded = 0
     for row in rows:
         values: dict[str, int | str | None] = {}
@@ -137,18 +139,21 @@ def by_hand(wanted: CellPlan, declaration: DatasetDeclaration, rows: list[tuple[
         if not all(passes(values[item.column], item, wanted.frame) for item in wanted.filters):
             continue
         cell = 0
-        for column in wanted.grid.columns:
+        for column in table.grid.columns:
             level = place(values[column.name], column)
             cell = -1 if level is None or cell < 0 else cell * column.level_count + level
         if cell < 0:
             excluded += 1
             continue
-        for index, measure in enumerate(wanted.measures):
-            value = 0 if measure.column is None else values[measure.column]
-            if value is not None:
+        for index, measure in enumerate(table.measures):
+            if all(values[name] is not None for name in measure.present):
                 counts[cell][index] += 1
-                totals[cell][index] += int(value) if measure.kind is MeasureKind.SUM else 1
-    return CellTotals(tuple(map(tuple, totals)), tuple(map(min, counts)), excluded)
+                totals[cell][index] += prod(int(values[name] or 0) for name in measure.terms)
+    return one_table(tuple(map(tuple, totals)), tuple(map(min, counts)), excluded)
+
+
+def summed(column: str) -> Measure:
+    return Measure((column,), (column,))
 
 
 def read(raw: str | None, declared: ColumnDeclaration, frame: FrameColumn) -> tuple[int | str | None, bool]:
@@ -201,7 +206,7 @@ def test_a_frame_finer_than_the_declaration_bins_between_its_steps(tmp_path: Pat
     (tmp_path / "people.csv").write_text("x\n0.4\n0.5\n0.6\n9.9\n")
     frame = Frame((FrameColumn("x", ColumnType.DECIMAL, "", 2, 0, 1_000, (), (0, 45, 55, 985), False),))
     found = open_source(declaration, tmp_path, {}).totals(plan(frame=frame, group_by=("x",)), declaration)
-    assert found == CellTotals(((1,), (1,), (1,)), (1, 1, 1), 1)
+    assert found == one_table(((1,), (1,), (1,)), (1, 1, 1), 1)
 
 
 def test_sums_beyond_64_bits_stay_exact(tmp_path: Path) -> None:
@@ -211,8 +216,10 @@ def test_sums_beyond_64_bits_stay_exact(tmp_path: Path) -> None:
     declaration = declare(tmp_path, toml)
     pq.write_table(pa.table({"x": pa.array([10**18 - 1] * 50_000, pa.int64())}), tmp_path / "p.parquet")
     frame = Frame((FrameColumn("x", ColumnType.INTEGER, "", 0, 0, 10**18 - 1, (), (), False),))
-    found = open_source(declaration, tmp_path, {}).totals(plan(frame=frame, measures=(total("x"),)), declaration)
-    assert found.totals == ((50_000 * (10**18 - 1),),)
+    found = open_source(declaration, tmp_path, {}).totals(
+        plan(frame=frame, measures=(ROWS, Measure(("x",), ()))), declaration
+    )
+    assert found.tables[0].totals == ((50_000, 50_000 * (10**18 - 1)),)
 
 
 def test_grouping_by_a_number_without_edges_is_refused(tmp_path: Path) -> None:

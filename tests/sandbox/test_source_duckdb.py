@@ -9,7 +9,7 @@ import pytest
 from sandbox.cells import CellTotals
 from sandbox.errors import ContractError, SourceError
 from sandbox.frame import ColumnType, Frame, FrameColumn
-from sandbox.request import DomainFilter, RangeFilter
+from sandbox.request import DomainFilter, Measure, RangeFilter
 from sandbox.scan import hardened_connection
 from sandbox.source import Severity, ViolationKind, open_source, refusals
 
@@ -21,6 +21,7 @@ from .datasets import (
     ROWS,
     WAGE_COLUMN,
     nonnull,
+    one_table,
     plan,
     total,
     write,
@@ -35,12 +36,12 @@ def totals(folder: Path, toml: str = PEOPLE, csv: str = CSV, **how: object) -> C
 
 
 def test_sums_are_exact_in_the_frames_decimals(tmp_path: Path) -> None:
-    assert totals(tmp_path, measures=MEASURES) == CellTotals(((6, 5, 1_060_750),), (5,), 0)
+    assert totals(tmp_path, measures=MEASURES) == one_table(((6, 5, 1_060_750),), (5,), 0)
 
 
 def test_cells_run_row_major_over_the_group_columns(tmp_path: Path) -> None:
     found = totals(tmp_path, group_by=("sex", "age"), measures=MEASURES)
-    assert found.totals == (
+    assert found.tables[0].totals == (
         (1, 1, 10_500),
         (1, 1, 20_250),
         (1, 1, 10),
@@ -48,54 +49,55 @@ def test_cells_run_row_major_over_the_group_columns(tmp_path: Path) -> None:
         (2, 1, 30_000),
         (1, 1, 999_990),
     )
-    assert found.support == (1, 1, 1, 0, 1, 1)
+    assert found.tables[0].support == (1, 1, 1, 0, 1, 1)
 
 
 def test_only_the_last_interval_is_closed_on_the_right(tmp_path: Path) -> None:
-    assert totals(tmp_path, group_by=("age",)).totals == ((1,), (3,), (2,))
+    assert totals(tmp_path, group_by=("age",)).tables[0].totals == ((1,), (3,), (2,))
 
 
 def test_a_range_filter_keeps_the_last_edge_and_no_other_upper_one(tmp_path: Path) -> None:
-    assert totals(tmp_path, filters=(RangeFilter("age", 18, 65),)).totals == ((3,),)
-    assert totals(tmp_path, filters=(RangeFilter("age", 65, 120),)).totals == ((2,),)
-    assert totals(tmp_path, filters=(RangeFilter("age", None, 18),)).totals == ((1,),)
+    assert totals(tmp_path, filters=(RangeFilter("age", 18, 65),)).tables[0].totals == ((3,),)
+    assert totals(tmp_path, filters=(RangeFilter("age", 65, 120),)).tables[0].totals == ((2,),)
+    assert totals(tmp_path, filters=(RangeFilter("age", None, 18),)).tables[0].totals == ((1,),)
 
 
 def test_a_domain_filter_keeps_its_values(tmp_path: Path) -> None:
-    assert totals(tmp_path, filters=(DomainFilter("sex", ("f",)),), group_by=("sex",)).totals == ((3,), (0,))
+    assert totals(tmp_path, filters=(DomainFilter("sex", ("f",)),), group_by=("sex",)).tables[0].totals == ((3,), (0,))
 
 
 def test_a_row_that_violates_in_a_used_column_is_left_out_and_counted(tmp_path: Path) -> None:
     csv = CSV + "5000,40,f,7\n1,40,x,8\nabc,40,f,9\n"
-    assert totals(tmp_path, csv=csv, measures=MEASURES) == CellTotals(((7, 6, 1_061_750),), (6,), 2)
-    assert totals(tmp_path, csv=csv, group_by=("sex",)) == CellTotals(((5,), (3,)), (5, 3), 1)
+    assert totals(tmp_path, csv=csv, measures=MEASURES) == one_table(((7, 6, 1_061_750),), (6,), 2)
+    assert totals(tmp_path, csv=csv, group_by=("sex",)) == one_table(((5,), (3,)), (5, 3), 1)
 
 
 def test_clipping_moves_numbers_to_the_bounds_and_nothing_else(tmp_path: Path) -> None:
     toml = PEOPLE.replace("nullable = true\n", 'nullable = true\non_violation = "clip"\n')
     found = totals(tmp_path, toml, "wage,age,Sex code\n-5,1,f\n5000,2,f\n1e30,2,f\n,3,f\nabc,4,f\n", measures=MEASURES)
-    assert found == CellTotals(((4, 3, 2_000_000),), (3,), 1)
+    assert found == one_table(((4, 3, 2_000_000),), (3,), 1)
 
 
 def test_a_null_where_none_may_be_leaves_the_row_out(tmp_path: Path) -> None:
     found = totals(tmp_path, csv="wage,age,Sex code\n1,,f\n1,20,f\n", measures=(ROWS, total("age")))
-    assert found == CellTotals(((1, 20),), (1,), 1)
+    assert found == one_table(((1, 20),), (1,), 1)
 
 
 def test_values_outside_the_frame_lie_in_no_cell(tmp_path: Path) -> None:
     narrow = FrameColumn("sex", ColumnType.CATEGORY, "", 0, None, None, ("m", "x"), (), nullable=False)
     tight = FrameColumn("age", ColumnType.INTEGER, "years", 0, 0, 100, (), (18, 65), nullable=False)
     frame = Frame((narrow, tight, WAGE_COLUMN))
-    assert totals(tmp_path, frame=frame, group_by=("sex",)) == CellTotals(((3,), (0,)), (3, 0), 3)
-    assert totals(tmp_path, frame=frame, group_by=("age",)) == CellTotals(((4,),), (4,), 2)
-    assert totals(tmp_path, frame=frame, measures=(ROWS, total("age"))).totals == ((5, 194),)
+    assert totals(tmp_path, frame=frame, group_by=("sex",)) == one_table(((3,), (0,)), (3, 0), 3)
+    assert totals(tmp_path, frame=frame, group_by=("age",)) == one_table(((4,),), (4,), 2)
+    assert totals(tmp_path, frame=frame, measures=(ROWS, total("age"))).tables[0].totals == ((5, 194),)
 
 
 def test_logical_names_are_mapped_to_declared_ones(tmp_path: Path) -> None:
     pay = FrameColumn("pay", ColumnType.DECIMAL, "CNY", 2, 0, 100_000, (), (), nullable=True)
-    assert totals(tmp_path, frame=Frame((pay,)), mapping={"pay": "wage"}, measures=(total("pay"),)).totals == (
-        (106_075,),
-    )
+    pay_sum = Measure(("pay",), ("pay",))
+    assert totals(tmp_path, frame=Frame((pay,)), mapping={"pay": "wage"}, measures=(ROWS, pay_sum)).tables[
+        0
+    ].totals == ((6, 106_075),)
 
 
 def test_a_frame_with_fewer_decimals_than_declared_is_refused(tmp_path: Path) -> None:
@@ -123,7 +125,7 @@ def test_parquet_doubles_stand_for_their_shortest_decimal(tmp_path: Path) -> Non
     pq.write_table(table.slice(3), tmp_path / "b.parquet")
     found = open_source(declaration, tmp_path, {}).totals(plan(measures=MEASURES, group_by=("sex", "age")), declaration)
     # 1.12 + 2.68 + 0.00 + 0.29, the NaN being unreadable
-    assert found.totals[1] == (5, 4, 4_090)
+    assert found.tables[0].totals[1] == (5, 4, 4_090)
     assert found.excluded_rows == 1
 
 
@@ -148,7 +150,7 @@ def test_parquet_integers_decimals_and_booleans_are_read_exactly(tmp_path: Path)
     found = open_source(declaration, tmp_path, {}).totals(
         plan(frame=frame, group_by=("sex",), measures=(ROWS, total("age"), total("wage"))), declaration
     )
-    assert found == CellTotals(((1, 1, 1_000), (1, 2, 2_000)), (1, 1), 1)
+    assert found == one_table(((1, 1, 1_000), (1, 2, 2_000)), (1, 1), 1)
 
 
 def test_the_check_names_column_rule_and_count_and_never_a_value(tmp_path: Path) -> None:
@@ -191,7 +193,7 @@ def test_a_missing_column_is_named_by_the_check_and_refused_by_a_call(tmp_path: 
     assert [(item.column, item.kind) for item in source.check(declaration)] == [("sex", ViolationKind.MISSING_COLUMN)]
     with pytest.raises(SourceError, match="no column 'Sex code'"):
         source.totals(plan(group_by=("sex",)), declaration)
-    assert source.totals(plan(), declaration).totals == ((6,),)
+    assert source.totals(plan(), declaration).tables[0].totals == ((6,),)
 
 
 def test_a_column_of_the_wrong_type_is_named(tmp_path: Path) -> None:
@@ -250,7 +252,7 @@ def test_a_dataset_that_changed_since_the_start_is_refused(tmp_path: Path) -> No
     with pytest.raises(SourceError, match="changed since start"):
         source.totals(plan(), declaration)
     (tmp_path / "people.csv").write_text(CSV)
-    assert source.totals(plan(), declaration).totals == ((6,),)
+    assert source.totals(plan(), declaration).tables[0].totals == ((6,),)
     assert source.content_hash() == digest
 
 
@@ -259,7 +261,7 @@ def test_a_touched_file_with_the_same_bytes_is_the_same_dataset(tmp_path: Path) 
     source = open_source(declaration, tmp_path, {})
     source.content_hash()
     os.utime(tmp_path / "people.csv", (1, 1))
-    assert source.totals(plan(), declaration).totals == ((6,),)
+    assert source.totals(plan(), declaration).tables[0].totals == ((6,),)
 
 
 def test_a_file_that_joins_the_pattern_changes_the_dataset(tmp_path: Path) -> None:
@@ -270,7 +272,7 @@ def test_a_file_that_joins_the_pattern_changes_the_dataset(tmp_path: Path) -> No
     with pytest.raises(SourceError, match="changed since start"):
         source.totals(plan(), declaration)
     source.content_hash()
-    assert source.totals(plan(), declaration).totals == ((12,),)
+    assert source.totals(plan(), declaration).tables[0].totals == ((12,),)
 
 
 def test_the_connection_reaches_nothing_but_the_declared_files(tmp_path: Path) -> None:
@@ -293,4 +295,4 @@ def test_hostile_names_and_values_stay_data(tmp_path: Path) -> None:
     toml = PEOPLE.replace('"Sex code"', "'x\" ; DROP TABLE t; --'").replace('["f", "m"]', '["f\') OR 1=1 --", "m"]')
     csv = CSV.replace("Sex code", '"x"" ; DROP TABLE t; --"').replace(",f,", ",f') OR 1=1 --,")
     column = FrameColumn("sex", ColumnType.CATEGORY, "", 0, None, None, ("f') OR 1=1 --", "m"), (), nullable=False)
-    assert totals(tmp_path, toml, csv, frame=Frame((column,)), group_by=("sex",)).totals == ((3,), (3,))
+    assert totals(tmp_path, toml, csv, frame=Frame((column,)), group_by=("sex",)).tables[0].totals == ((3,), (3,))

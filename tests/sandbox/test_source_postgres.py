@@ -12,13 +12,12 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
-from sandbox.cells import CellTotals
 from sandbox.declaration import DatasetDeclaration
 from sandbox.errors import SourceError, SourceUnavailableError
 from sandbox.request import DomainFilter
 from sandbox.source import Severity, Source, ViolationKind, open_source
 
-from .datasets import PEOPLE, PERSONS, ROWS, declare, nonnull, plan, total
+from .datasets import PEOPLE, PERSONS, ROWS, declare, nonnull, one_table, plan, total
 
 pgserver = pytest.importorskip("pgserver")
 dbapi = pytest.importorskip("adbc_driver_postgresql.dbapi")
@@ -81,8 +80,8 @@ def opened(server: Server, folder: Path, toml: str = TOML) -> tuple[Source, Data
 def test_every_usual_type_is_read_exactly(server: Server, tmp_path: Path, wage: str, age: str, sex: str) -> None:
     fill(server, wage=wage, age=age, sex=sex)
     source, declaration = opened(server, tmp_path)
-    assert source.totals(plan(group_by=("sex",), measures=MEASURES), declaration) == CellTotals(BY_SEX, (3, 2), 0)
-    assert source.totals(plan(group_by=("age",)), declaration).totals == ((1,), (3,), (2,))
+    assert source.totals(plan(group_by=("sex",), measures=MEASURES), declaration) == one_table(BY_SEX, (3, 2), 0)
+    assert source.totals(plan(group_by=("age",)), declaration).tables[0].totals == ((1,), (3,), (2,))
     assert [item for item in source.check(declaration) if item.severity is Severity.REFUSES] == []
 
 
@@ -93,7 +92,7 @@ def test_doubles_are_rounded_half_away_from_zero(server: Server, tmp_path: Path)
         "INSERT INTO bureau.people (wage, age, \"Sex code\") VALUES ('NaN', 1, 'f'), ('Infinity', 1, 'f')",
     )
     source, declaration = opened(server, tmp_path)
-    assert source.totals(plan(measures=MEASURES), declaration) == CellTotals(((6, 6, 6_720),), (6,), 2)
+    assert source.totals(plan(measures=MEASURES), declaration) == one_table(((6, 6, 6_720),), (6,), 2)
 
 
 def test_booleans_enums_domains_and_views_are_read(server: Server, tmp_path: Path) -> None:
@@ -107,11 +106,11 @@ def test_booleans_enums_domains_and_views_are_read(server: Server, tmp_path: Pat
     toml = TOML.replace("bureau.people", "bureau.seen")
     source, declaration = opened(server, tmp_path, toml)
     found = source.totals(plan(group_by=("sex",), measures=MEASURES), declaration)
-    assert found == CellTotals(((2, 2, 30_750), BY_SEX[1]), (2, 2), 0)
+    assert found == one_table(((2, 2, 30_750), BY_SEX[1]), (2, 2), 0)
     toml = toml.replace('"Sex code"', '"old"').replace('["f", "m"]', '["true", "false"]')
     source, declaration = opened(server, tmp_path, toml)
     filters = (DomainFilter("sex", ("f",)),)
-    assert source.totals(plan(filters=filters), declaration).totals == ((0,),)
+    assert source.totals(plan(filters=filters), declaration).tables[0].totals == ((0,),)
     assert [item for item in source.check(declaration) if item.severity is Severity.REFUSES] == []
 
 
@@ -145,7 +144,7 @@ def test_a_call_reads_one_snapshot_while_a_writer_goes_on(server: Server, tmp_pa
     flip = "UPDATE bureau.big SET wage = 3.00 - wage, \"Sex code\" = CASE WHEN wage = 1 THEN 'm' ELSE 'f' END"
     wanted = plan(group_by=("sex",), measures=(ROWS, total("wage")))
     with turning(server, flip) as turns:
-        seen = {source.totals(wanted, declaration).totals for _ in range(8)}
+        seen = {source.totals(wanted, declaration).tables[0].totals for _ in range(8)}
     assert turns
     assert seen <= {((20_000, 20_000_000), (0, 0)), ((0, 0), (20_000, 40_000_000))}
 
@@ -249,4 +248,4 @@ def test_hostile_names_stay_names(server: Server, tmp_path: Path) -> None:
     server.run('ALTER TABLE bureau.people RENAME "Sex code" TO "x"" ; DROP TABLE people; --"')
     toml = TOML.replace('"Sex code"', "'x\" ; DROP TABLE people; --'")
     source, declaration = opened(server, tmp_path, toml)
-    assert source.totals(plan(group_by=("sex",), measures=MEASURES), declaration).totals == BY_SEX
+    assert source.totals(plan(group_by=("sex",), measures=MEASURES), declaration).tables[0].totals == BY_SEX

@@ -34,7 +34,7 @@ def packed(world: World, contract: str, party: str) -> list[int]:
         closed = sum(count >= MIN_GROUP for count in counts) < 2
         own = totals(data[party], cell)
         rows.extend((0, 0) if closed or own[0] < MIN_GROUP else own)
-    return layout_of(world, contract).slots.pack(rows)
+    return layout_of(world, contract).records.pack(rows)
 
 
 def joint_totals(base: Transcript, call: str) -> list[int]:
@@ -80,7 +80,7 @@ def test_a_part_of_three_decrypts_to_a_uniform_number_and_not_to_what_was_packed
         hidden = packed(world, world.joint, party)
         for plaintext, own in zip(plaintexts, hidden, strict=True):
             assert plaintext != own
-            assert plaintext >> (layout.slots.slot_bits * layout.slots.slots_per_ciphertext)
+            assert plaintext >> sum(layout.records.widths())
             # The difference is the mask: about half of its bits are set, all over its length.
             mask = (plaintext - own) % key.public_key.n
             assert abs(mask.bit_count() - 512) < 160  # ten standard deviations

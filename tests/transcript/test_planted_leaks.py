@@ -43,7 +43,7 @@ class Telling(InlineExecutor):
 
     def __init__(self, world: World, tell: Callable[[int], None]) -> None:
         super().__init__()
-        self._slots = layout_of(world, world.pair).slots
+        self._rows, self._income = list(layout_of(world, world.pair).records.widths())[:2]
         self._tell = tell
 
     def map(
@@ -56,7 +56,7 @@ class Telling(InlineExecutor):
     ) -> list[R]:
         for item in items:
             assert isinstance(item, int)
-            income = item >> self._slots.slot_bits & (1 << self._slots.slot_bits) - 1
+            income = item >> self._rows & (1 << self._income) - 1
             self._tell(income)
         return super().map(function, items, progress=progress, cancelled=cancelled)
 

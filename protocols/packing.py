@@ -1,14 +1,15 @@
-"""Many small numbers in one plaintext: uniform slots of fixed width, the first number in the lowest bits.
+"""Many numbers in one plaintext: uniform slots of fixed width, the first number in the lowest bits.
 
 A packed plaintext stays below 2^(bits(n) - 1), hence below n, so that sums of packed plaintexts are right as long as no
-slot overflows. Slots carry numbers >= 0; signed values are stored as offsets from their lower bound (`aggregate`),
-never by borrowing from the neighbouring slot, and never with a scale of their own, which would tell their magnitude.
+slot overflows. Slots carry numbers >= 0; signed values are stored as distances from a public lower bound, never by
+borrowing from the neighbouring slot, and never with a scale of their own, which would tell their magnitude.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from protocols.errors import InconsistentTotalsError, LayoutError, OverflowRefusedError
+from protocols.fixed_point import MAXIMUM_DECIMALS
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,11 @@ class SlotLayout:
     def ciphertexts(self) -> int:
         """Number of plaintexts, hence of ciphertexts."""
         return -(-self.length // self.slots_per_ciphertext)
+
+    @property
+    def largest(self) -> int:
+        """The largest number that a slot holds, 2^slot_bits - 1."""
+        return (1 << self.slot_bits) - 1
 
     def pack(self, values: Sequence[int]) -> list[int]:
         """Return the plaintexts that hold `values`.
@@ -83,3 +89,66 @@ class SlotLayout:
         for slot, value in enumerate(values):
             plaintext |= value << (slot * self.slot_bits)
         return plaintext
+
+
+@dataclass(frozen=True, slots=True)
+class ValueRange:
+    """What one number of a vector may be: an integer in [lo, hi] that stands for itself / 10^decimals. All public.
+
+    Raises LayoutError where lo > hi or `decimals` is not within 0 to 18.
+    """
+
+    lo: int
+    hi: int
+    decimals: int = 0
+
+    def __post_init__(self) -> None:
+        if self.lo > self.hi or not 0 <= self.decimals <= MAXIMUM_DECIMALS:
+            raise LayoutError(
+                f"range: {self.lo} to {self.hi} at {self.decimals} decimals; lo must not exceed hi, "
+                f"decimals lie within 0 to {MAXIMUM_DECIMALS}"
+            )
+
+    @classmethod
+    def signed(cls, bits: int, decimals: int = 0) -> "ValueRange":
+        """Return the range of two's complement integers of `bits` bits (1 or more)."""
+        if bits < 1:
+            raise LayoutError(f"range: a signed number of {bits} bits; it has at least 1")
+        return cls(-(1 << (bits - 1)), (1 << (bits - 1)) - 1, decimals)
+
+
+@dataclass(frozen=True, slots=True)
+class VectorLayout:
+    """Where the numbers of a vector lie, and what each may be before anything is computed with them; see `plan`.
+
+    Raises LayoutError where the range does not fit a slot.
+    """
+
+    values: ValueRange
+    slots: SlotLayout
+
+    def __post_init__(self) -> None:
+        if self.values.hi - self.values.lo > self.slots.largest:
+            raise LayoutError(f"range: {self.values.lo} to {self.values.hi} does not fit {self.slots.slot_bits} bits")
+
+    @classmethod
+    def plan(
+        cls, values: ValueRange, length: int, *, modulus_bits: int, additions: int = 1, weight_bits: int = 0
+    ) -> "VectorLayout":
+        """Return the layout of `length` numbers with room for what will be computed; a pure function of declarations.
+
+        Args:
+            values: range and decimals of one number.
+            length: numbers in the vector, 1 or more.
+            modulus_bits: length of the key.
+            additions: vectors that one sum adds, or ciphertexts of this one (`sum_within`), 1 or more.
+            weight_bits: room for factors of that many bits.
+
+        Raises:
+            LayoutError: a slot would be wider than the modulus, or an argument is out of range.
+
+        """
+        if additions < 1 or weight_bits < 0:
+            raise LayoutError(f"room: {additions} additions (1 or more), {weight_bits} weight bits (0 or more)")
+        slot_bits = max(1, ((values.hi - values.lo) * additions).bit_length() + weight_bits)
+        return cls(values, SlotLayout.fit(slot_bits, length, modulus_bits))

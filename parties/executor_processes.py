@@ -96,6 +96,7 @@ class ProcessExecutor:
         function: Callable[[_P, _T], _R],
         items: Sequence[_T],
         *,
+        share: int = 1,
         progress: Advance | None = None,
         cancelled: Cancelled | None = None,
     ) -> list[_R]:
@@ -103,7 +104,7 @@ class ProcessExecutor:
         with self._lock:
             holding = sum(worker.holds(prepare) for worker in self._workers)
             ranked = sorted(self._workers, key=lambda worker: (not worker.holds(prepare), worker.chunks))
-            chosen = ranked[: max(holding, workers_for(len(items), len(ranked)))]
+            chosen = ranked[: max(holding, workers_for(len(items), len(ranked), share))]
             for worker in chosen:
                 worker.remember(prepare)
         run = functools.partial(_run_prepared, prepare, function)

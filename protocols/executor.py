@@ -24,9 +24,6 @@ Cancelled: TypeAlias = Callable[[], bool]
 PREPARED_KEPT: Final = 2
 """Prepared values that a worker keeps, the latest used: two tables, since one party seldom serves more keys at once."""
 
-ITEMS_A_PREPARATION: Final = 32
-"""Items that pay for one more worker's preparation: a batch of fewer is prepared for, and computed, in one place."""
-
 
 class Executor(Protocol):
     """Maps a function over a batch and keeps its order."""
@@ -57,6 +54,7 @@ class Executor(Protocol):
         function: Callable[[P, T], R],
         items: Sequence[T],
         *,
+        share: int = 1,
         progress: Advance | None = None,
         cancelled: Cancelled | None = None,
     ) -> list[R]:
@@ -64,14 +62,15 @@ class Executor(Protocol):
 
         `prepare` is a small, frozen, hashable, picklable value that can be called and names all that it depends on.
         A worker calls it at most once while it is among the `PREPARED_KEPT` latest used there, also over several calls;
-        what it returns never travels. At most `workers_for(items)` workers prepare anew. Raises as `map`.
+        what it returns never travels. `share` items pay for the preparation of one more worker: at most
+        `workers_for(len(items), workers, share)` take part, or those that are prepared already. Raises as `map`.
         """
         ...
 
 
-def workers_for(items: int, workers: int) -> int:
-    """Return how many of `workers` prepare for a batch: one for each `ITEMS_A_PREPARATION` items, at least one."""
-    return max(1, min(workers, -(-items // ITEMS_A_PREPARATION)))
+def workers_for(items: int, workers: int, share: int) -> int:
+    """Return how many of `workers` prepare for a batch: one for each `share` items begun, at least one."""
+    return max(1, min(workers, -(-items // share)))
 
 
 class InlineExecutor:
@@ -109,6 +108,7 @@ class InlineExecutor:
         function: Callable[[P, T], R],
         items: Sequence[T],
         *,
+        share: int = 1,  # noqa: ARG002 - the port's: here is one worker
         progress: Advance | None = None,
         cancelled: Cancelled | None = None,
     ) -> list[R]:

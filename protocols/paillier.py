@@ -6,13 +6,14 @@ for any ciphertext that did.
 """
 
 from collections.abc import Iterable, Sequence
-from functools import partial
+from dataclasses import dataclass
 
 import gmpy2
 from gmpy2 import mpz
 
 from protocols.errors import BadKeyError, OverflowRefusedError
-from protocols.executor import Advance, Cancelled, Executor, workers_for
+from protocols.executor import Advance, Cancelled, Executor
+from protocols.fixed_base import times_one_plus
 from protocols.paillier_key import PrivateKey, PublicKey
 from protocols.paillier_noise import NoiseSource, noise_plan
 
@@ -23,7 +24,10 @@ def encrypt(plaintext: int, key: PublicKey, noise: NoiseSource) -> int:
     Raises OverflowRefusedError for a plaintext out of range, BadKeyError where the noise is for another key.
     """
     _check_plaintext(plaintext, key)
-    return rerandomise((1 + plaintext * key.n) % key.n_squared, key, noise)
+
+    _check_plaintext(plaintext, key)
+    _check_noise(noise, key)
+    return add_plain(noise.noise(), plaintext, key)
 
 
 def rerandomise(ciphertext: int, key: PublicKey, noise: NoiseSource) -> int:
@@ -31,8 +35,7 @@ def rerandomise(ciphertext: int, key: PublicKey, noise: NoiseSource) -> int:
 
     Whoever forwards or combines only stored ciphertexts does this. Raises BadKeyError as `encrypt`.
     """
-    if noise.key != key:
-        raise BadKeyError("the noise was made for another key; make a source with noise_source(key, count)")
+    _check_noise(noise, key)
     return add(ciphertext, noise.noise(), key)
 
 
@@ -43,7 +46,7 @@ def add(left: int, right: int, key: PublicKey) -> int:
 
 def add_plain(ciphertext: int, value: int, key: PublicKey) -> int:
     """Return an encryption of the plaintext plus `value` (any integer), modulo n; not re-randomised."""
-    return add(ciphertext, (1 + value % key.n * key.n) % key.n_squared, key)
+    return int(times_one_plus(mpz(ciphertext), mpz(value), mpz(key.n), mpz(key.n_squared)))
 
 
 def mul_plain(ciphertext: int, factor: int, key: PublicKey) -> int:
@@ -82,11 +85,10 @@ def encrypt_batch(
     """
     for plaintext in plaintexts:
         _check_plaintext(plaintext, key)
-    plan = noise_plan(key, -(-len(plaintexts) // workers_for(len(plaintexts), executor.workers)))
-    if plan.window_bits is None:  # nothing to prepare, so every worker takes part however short the batch
-        encrypt_one = partial(encrypt, key=key, noise=plan())
-        return executor.map(encrypt_one, plaintexts, progress=progress, cancelled=cancelled)
-    return executor.map_prepared(plan, _encrypt_prepared, plaintexts, progress=progress, cancelled=cancelled)
+    plan = noise_plan(key, len(plaintexts), executor.workers)
+    return executor.map_prepared(
+        plan, _encrypt_prepared, plaintexts, share=plan.share, progress=progress, cancelled=cancelled
+    )
 
 
 def decrypt_batch(
@@ -98,7 +100,21 @@ def decrypt_batch(
     cancelled: Cancelled | None = None,
 ) -> list[int]:
     """Decrypt a batch through the executor, in order; raises as `decrypt`, and BatchCancelledError."""
-    return executor.map(partial(decrypt, key=key), ciphertexts, progress=progress, cancelled=cancelled)
+    return executor.map_prepared(_Held(key), _decrypt_prepared, ciphertexts, progress=progress, cancelled=cancelled)
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A key that a worker keeps, so that its blinding goes on from one chunk to the next."""
+
+    key: PrivateKey
+
+    def __call__(self) -> PrivateKey:
+        return self.key
+
+
+def _decrypt_prepared(key: PrivateKey, ciphertext: int) -> int:
+    return key.decrypt_raw(ciphertext)
 
 
 def _encrypt_prepared(noise: NoiseSource, plaintext: int) -> int:
@@ -108,3 +124,8 @@ def _encrypt_prepared(noise: NoiseSource, plaintext: int) -> int:
 def _check_plaintext(plaintext: int, key: PublicKey) -> None:
     if not 0 <= plaintext < key.n:
         raise OverflowRefusedError("the plaintext is not in [0, n); encode it (packing) before encryption")
+
+
+def _check_noise(noise: NoiseSource, key: PublicKey) -> None:
+    if noise.key != key:
+        raise BadKeyError("the noise was made for another key; make a source with noise_source(key, count)")

@@ -58,12 +58,14 @@ class ReportingExecutor:
         function: Callable[[_P, _T], _R],
         items: Sequence[_T],
         *,
+        share: int = 1,
         progress: Advance | None = None,
         cancelled: Cancelled | None = None,
     ) -> list[_R]:
         """Return `[function(prepared, item) for item in items]`; see the port."""
         told = self._telling(progress)
-        return self._executor(len(items)).map_prepared(prepare, function, items, progress=told, cancelled=cancelled)
+        executor = self._executor(len(items))
+        return executor.map_prepared(prepare, function, items, share=share, progress=told, cancelled=cancelled)
 
     def close(self) -> None:
         """Stop the worker processes, if any."""

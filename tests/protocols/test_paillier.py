@@ -85,9 +85,9 @@ class PicklingExecutor(InlineExecutor):
         function, items = pickle.loads(pickle.dumps((function, items)))
         return super().map(function, items, progress=progress, cancelled=cancelled)
 
-    def map_prepared(self, prepare, function, items, *, progress=None, cancelled=None):
+    def map_prepared(self, prepare, function, items, *, share=1, progress=None, cancelled=None):
         prepare, function, items = pickle.loads(pickle.dumps((prepare, function, items)))
-        return super().map_prepared(prepare, function, items, progress=progress, cancelled=cancelled)
+        return super().map_prepared(prepare, function, items, share=share, progress=progress, cancelled=cancelled)
 
 
 @pytest.mark.parametrize("count", [1, 3, 100])

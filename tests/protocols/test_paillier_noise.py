@@ -1,4 +1,5 @@
 import math
+import pickle
 
 import gmpy2
 import pytest
@@ -6,16 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.errors import BadKeyError
+from protocols.fixed_base import TABLE_BYTES, CombShape
 from protocols.paillier_key import PublicKey, Scheme
-from protocols.paillier_noise import DjnNoise, FixedBaseTable, OwnerNoise, TextbookNoise, noise_source
+from protocols.paillier_noise import SHARE, DjnNoise, NoisePlan, OwnerNoise, TextbookNoise, noise_plan, noise_source
 
 
 def _sources(key):
-    return [
-        TextbookNoise(key.public_key),
-        OwnerNoise(key),
-        *(DjnNoise(key.public_key, window_bits=w) for w in (1, 4, 6)),
-    ]
+    combs = [CombShape(teeth, -(-256 // teeth // 3), 4) for teeth in (1, 4, 6)]
+    return [TextbookNoise(key.public_key), OwnerNoise(key), *(DjnNoise(key.public_key, comb) for comb in combs)]
 
 
 def test_every_source_makes_nth_residues_and_never_the_same_twice(small_key):
@@ -30,7 +29,8 @@ def test_every_source_makes_nth_residues_and_never_the_same_twice(small_key):
 
 
 def test_djn_noise_has_jacobi_symbol_one_and_both_signs(small_key):
-    source, n = DjnNoise(small_key.public_key, window_bits=3), small_key.public_key.n
+    n = small_key.public_key.n
+    source = DjnNoise(small_key.public_key, CombShape(4, 8, 8))
     draws = [source.noise() % n for _ in range(64)]
     assert {gmpy2.jacobi(draw, n) for draw in draws} == {1}
     # h = -x^2 is no square, hence odd powers are none either: the noise is not confined to the squares.
@@ -38,41 +38,69 @@ def test_djn_noise_has_jacobi_symbol_one_and_both_signs(small_key):
 
 
 def test_two_encryptors_derive_different_bases(small_key):
-    table = [DjnNoise(small_key.public_key, window_bits=1)._powers.power(1) for _ in range(2)]
-    assert table[0] != table[1]
+    one = [0] * 63 + [1]
+    bases = {DjnNoise(small_key.public_key, CombShape(4, 8, 8))._powers.power(one) for _ in range(2)}
+    assert len(bases) == 2
 
 
-@given(st.integers(0, 2**40 - 1), st.integers(1, 6))
-def test_a_table_gives_the_same_power_as_plain_exponentiation(exponent, window_bits):
-    modulus = 10**30 + 57
-    table = FixedBaseTable(123456789, modulus, exponent_bits=40, window_bits=window_bits)
-    assert table.power(exponent) == pow(123456789, exponent, modulus)
+def test_one_ciphertext_gets_textbook_noise_and_many_a_table(full_key):
+    key = full_key.public_key
+    assert noise_plan(key, 1).comb is None
+    tables = [noise_plan(key, count).comb for count in (2, 16, 256, 4096, 65_536, 10**9)]
+    entries = [comb.entries for comb in tables]
+    assert entries == sorted(entries)
+    assert all(comb.table_bytes(key.bits) <= TABLE_BYTES for comb in tables)
+    assert tables[-1].table_bytes(key.bits) > 0.9 * TABLE_BYTES  # the budget is used, not only kept
+    assert all(1536 <= comb.teeth * comb.columns < 1536 + 256 for comb in tables)
 
 
-@pytest.mark.parametrize(
-    ("count", "window_bits"), [(1, None), (2, None), (3, 2), (4, 2), (5, 3), (17, 4), (49, 5), (126, 6), (10**6, 6)]
-)
-def test_the_cheapest_source_is_chosen_by_the_documented_rule(full_key, monkeypatch, count, window_bits):
-    built = []
-    monkeypatch.setattr(
-        "protocols.paillier_noise.FixedBaseTable", lambda *args, window_bits, **rest: built.append(window_bits)
-    )
-    source = noise_source(full_key.public_key, count)
-    assert isinstance(source, TextbookNoise if window_bits is None else DjnNoise)
-    assert built == ([] if window_bits is None else [window_bits])
+@given(st.integers(1, 10**6), st.sampled_from([512, 2048, 3072, 4096]))
+def test_no_other_shape_that_was_tried_is_cheaper(count, bits):
+    key = PublicKey((1 << bits) - 1, Scheme.DJN)
+    chosen = noise_plan(key, count).comb
+    if chosen is None:
+        return
+    rounded = 4 ** math.ceil(math.log(count, 4) - 1e-9)
+
+    def cost(comb):
+        return comb.build_cost(bits) + rounded * comb.use_cost
+
+    for teeth in (4, 8, 12):
+        for steps in (1, 4, 16):
+            other = CombShape(teeth, -(-bits // 2 // teeth // steps), steps)
+            assert cost(chosen) <= cost(other) or other.table_bytes(bits) > TABLE_BYTES
+
+
+def test_neighbouring_counts_share_a_table_that_a_worker_has(full_key):
+    key = full_key.public_key
+    assert len({noise_plan(key, count) for count in range(257, 1025)}) == 1
+
+
+def test_a_plan_counts_what_one_worker_makes(full_key):
+    key = full_key.public_key
+    assert noise_plan(key, 40_000, workers=40) == noise_plan(key, 1000)
+    assert noise_plan(key, SHARE, workers=40) == noise_plan(key, SHARE)
+
+
+def test_a_plan_crosses_to_a_worker_as_a_small_equal_value_and_builds_there(small_key):
+    plan = noise_plan(small_key.public_key, 4096)
+    sent = pickle.dumps(plan)
+    assert len(sent) < 1000
+    assert pickle.loads(sent) == plan
+    assert hash(pickle.loads(sent)) == hash(plan)
+    assert small_key.decrypt_raw(pickle.loads(sent)().noise()) == 0
 
 
 def test_a_key_that_does_not_declare_djn_never_gets_it(small_textbook_key):
     key = small_textbook_key.public_key
     assert isinstance(noise_source(key, 10**6), TextbookNoise)
     with pytest.raises(BadKeyError, match="does not declare"):
-        DjnNoise(key, window_bits=4)
+        DjnNoise(key, CombShape(4, 8, 8))
 
 
-@pytest.mark.parametrize("window_bits", [0, 7])
-def test_a_window_out_of_range_is_refused(small_key, window_bits):
-    with pytest.raises(BadKeyError):
-        DjnNoise(small_key.public_key, window_bits=window_bits)
+def test_a_comb_for_shorter_exponents_than_half_the_key_is_refused(small_key):
+    with pytest.raises(BadKeyError, match="too short"):
+        NoisePlan(small_key.public_key, CombShape(4, 8, 7))()
 
 
 def test_owner_noise_reaches_residues_of_both_signs_modulo_each_prime(small_key):

@@ -13,7 +13,11 @@ from protocols.errors import StatisticError
 from protocols.quantiles import ClosedCount, Quantile, quantile
 from protocols.rounding import to_decimal
 
-PROBABILITIES = st.fractions(min_value=Fraction(1, 50), max_value=Fraction(49, 50), max_denominator=50)
+PROBABILITIES = st.sampled_from([Fraction(n, 4) for n in (1, 2, 3)]) | st.fractions(
+    min_value=Fraction(1, 50), max_value=Fraction(49, 50), max_denominator=50
+)
+"""Quarters often fall between two of few values, where `<` and `<=` differ."""
+
 EDGES = st.sets(st.integers(-30, 30), min_size=3, max_size=7).map(sorted)
 MEDIAN = Fraction(1, 2)
 
@@ -90,6 +94,11 @@ def test_a_count_without_bound_is_as_good_as_any_large_one(counts, data, probabi
         [*counts[:position], each, *counts[position + 1 :]] for each in (ClosedCount(), ClosedCount(0, 10**6))
     )
     assert quantile(unbounded, edges, probability, 0) == quantile(large, edges, probability, 0)
+
+
+def test_a_quantile_that_ends_just_at_a_bins_last_row_lies_in_that_bin():
+    """Of four values, the second is the median; the empty bin after it and the bin of the third do not hold it."""
+    assert quantile([2, 0, 2], [0, 10, 20, 30], MEDIAN, 0) == Quantile(Decimal(10), lo=Decimal(0), hi=Decimal(10))
 
 
 def test_bins_that_do_not_move_the_median_may_stay_closed():

@@ -1,5 +1,6 @@
 import math
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import gmpy2
 import pytest
@@ -125,3 +126,62 @@ def test_ciphertexts_that_cannot_be_decrypted_are_refused(small_key):
     for bad in (0, -1, key.n, small_key.p, key.n_squared, key.n_squared + 1):
         with pytest.raises(BadCiphertextError):
             small_key.decrypt_raw(bad)
+
+
+def test_no_exponentiation_of_a_decryption_meets_the_ciphertext_or_an_exponent_twice(small_key, monkeypatch):
+    key = PrivateKey(small_key.p, small_key.q, small_key.scheme)
+    ciphertext = 1 + 5 * key.public_key.n
+    seen = []
+
+    def watched(base, exponent, modulus, powmod=gmpy2.powmod):
+        seen.append((int(base), int(exponent), int(modulus)))
+        return powmod(base, exponent, modulus)
+
+    monkeypatch.setattr(gmpy2, "powmod", watched)
+    assert {key.decrypt_raw(ciphertext) for _ in range(30)} == {5}
+    assert len({base for base, _, _ in seen}) == len({exponent for _, exponent, _ in seen}) == len(seen) == 60
+    for base, exponent, modulus in seen:
+        prime = math.isqrt(modulus)
+        assert exponent % (prime - 1) == 0
+        assert exponent > prime
+        factor = base * pow(ciphertext, -1, modulus) % modulus
+        assert factor != 1
+        assert pow(factor, prime - 1, modulus) == 1
+
+
+def test_a_copy_of_a_private_key_blinds_with_factors_of_its_own(small_key, monkeypatch):
+    key = PrivateKey(small_key.p, small_key.q, small_key.scheme)
+    key.decrypt_raw(7)
+    bases = set()
+
+    def watched(base, exponent, modulus, powmod=gmpy2.powmod):
+        bases.add(int(base))
+        return powmod(base, exponent, modulus)
+
+    monkeypatch.setattr(gmpy2, "powmod", watched)
+    plaintexts = {
+        copy.decrypt_raw(7) for copy in (key, pickle.loads(pickle.dumps(key)), pickle.loads(pickle.dumps(key)))
+    }
+    assert len(plaintexts) == 1
+    assert len(bases) == 6
+
+
+def test_the_blindings_secret_is_drawn_anew_after_its_uses(small_key, monkeypatch):
+    monkeypatch.setattr("protocols.paillier_key._BLINDED", 2)
+    drawn = []
+
+    def watched(base, exponent, modulus, powmod=gmpy2.powmod_sec):
+        drawn.append(int(base))
+        return powmod(base, exponent, modulus)
+
+    monkeypatch.setattr(gmpy2, "powmod_sec", watched)
+    key = PrivateKey(small_key.p, small_key.q, small_key.scheme)
+    assert {key.decrypt_raw(1 + 5 * key.public_key.n) for _ in range(6)} == {5}
+    assert len(set(drawn)) == 6  # three for each prime
+
+
+def test_threads_decrypt_with_one_key_at_once(small_key):
+    key = PrivateKey(small_key.p, small_key.q, small_key.scheme)
+    ciphertexts = [1 + value * key.public_key.n for value in range(400)]
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(key.decrypt_raw, ciphertexts)) == list(range(400))

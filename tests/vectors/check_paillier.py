@@ -1,4 +1,4 @@
-"""Verifies paillier.json without this project's code: `python tests/vectors/check_paillier.py`.
+"""Verifies paillier.json and iso_18033_6.json without this project's code: `python tests/vectors/check_paillier.py`.
 
 Uses phe (python-paillier) for Paillier and Python's standard library for everything else. Exits 0 and prints the number
 of values checked, or stops at the first that differs.
@@ -67,37 +67,112 @@ def _check_mask(row: dict, n: int) -> None:
 
 
 def _check_packed(packed: dict, public: phe.PaillierPublicKey, private: phe.PaillierPrivateKey) -> None:
-    bits, per_ciphertext = packed["slot_bits"], packed["slots_per_ciphertext"]
-    widest = max(hi - lo for lo, hi in packed["bounds"])
-    assert 2**bits > packed["parties"] * widest >= 2 ** (bits - 1)
-    assert per_ciphertext == (public.n.bit_length() - 1) // bits
-    offsets = [value - lo for row in packed["totals"] for value, (lo, _) in zip(row, packed["bounds"], strict=True)]
-    for number, row in enumerate(packed["ciphertexts"]):
-        slots = offsets[number * per_ciphertext : (number + 1) * per_ciphertext]
-        plaintext = sum(value * 2 ** (bits * slot) for slot, value in enumerate(slots))
+    """Slots in order, each whole in one ciphertext, while the bits of the modulus but one suffice."""
+    widths = packed["slot_bits"]
+    for width, (lo, hi) in zip(widths, packed["bounds"], strict=True):
+        assert 2**width > packed["parties"] * (hi - lo) >= 2 ** (width - 1)
+    plaintexts, used = [0], 0
+    for row in packed["totals"]:
+        for value, (lo, _), width in zip(row, packed["bounds"], widths, strict=True):
+            if used + width > public.n.bit_length() - 1:
+                plaintexts.append(0)
+                used = 0
+            plaintexts[-1] += (value - lo) * 2**used
+            used += width
+    _check_fresh(packed["ciphertexts"], plaintexts, public, private)
+
+
+def _check_fresh(
+    rows: list[dict], plaintexts: list[int], public: phe.PaillierPublicKey, private: phe.PaillierPrivateKey
+) -> None:
+    for row, plaintext in zip(rows, plaintexts, strict=True):
         assert public.raw_encrypt(plaintext, int(row["r"], 16)) == int(row["ciphertext"], 16)
         assert private.raw_decrypt(int(row["ciphertext"], 16)) == plaintext
-    assert -(-len(offsets) // per_ciphertext) == len(packed["ciphertexts"])
+
+
+class _Vectors:
+    """The entry "vector" of a key: what its operations must give, by phe's own operations where phe has them."""
+
+    def __init__(self, entry: dict, public: phe.PaillierPublicKey, private: phe.PaillierPrivateKey) -> None:
+        self.entry, self.public, self.private = entry, public, private
+        self.bits = entry["slot_bits"]
+        self.per_ciphertext = (public.n.bit_length() - 1) // self.bits
+        room = (entry["hi"] - entry["lo"]) * entry["additions"]
+        assert self.bits == room.bit_length() + entry["weight_bits"]
+
+    def pack(self, slots: list[int]) -> list[int]:
+        size = self.per_ciphertext
+        groups = [slots[start : start + size] for start in range(0, len(slots), size)]
+        return [sum(slot * 2 ** (self.bits * place) for place, slot in enumerate(group)) for group in groups]
+
+    def expect(self, name: str, lo: int, hi: int, numbers: list[int]) -> None:
+        """The result `name` has these bounds and decrypts, by phe, to these numbers less the lower bound."""
+        result = self.entry[name]
+        assert (result["lo"], result["hi"]) == (lo, hi)
+        assert hi - lo < 2**self.bits
+        opened = [self.private.raw_decrypt(int(ciphertext, 16)) for ciphertext in result["ciphertexts"]]
+        assert opened == self.pack([number - lo for number in numbers])
+
+    def numbers(self, ciphertexts: list[str]) -> list[phe.EncryptedNumber]:
+        return [phe.EncryptedNumber(self.public, int(ciphertext, 16)) for ciphertext in ciphertexts]
+
+    def check(self) -> int:
+        entry, lo, hi = self.entry, self.entry["lo"], self.entry["hi"]
+        columns = [row["numbers"] for row in entry["vectors"]]
+        for row in entry["vectors"]:
+            slots = self.pack([number - lo for number in row["numbers"]])
+            _check_fresh(row["ciphertexts"], slots, self.public, self.private)
+        self.expect("sum", 3 * lo, 3 * hi, [sum(numbers) for numbers in zip(*columns, strict=True)])
+        weights = entry["weights"]
+        weighted = [sum(w * v for w, v in zip(weights, row, strict=True)) for row in zip(*columns, strict=True)]
+        low, high = (sum(w * (first if w > 0 else second) for w in weights) for first, second in ((lo, hi), (hi, lo)))
+        self.expect("weighted_sum", low, high, weighted)
+        self.expect("negative", -hi, -lo, [-number for number in columns[0]])
+        both = [left + right for left, right in zip(columns[0], entry["addend"], strict=True)]
+        self.expect("add_plain", 2 * lo, 2 * hi, both)
+        self._check_products()
+        return 1 + sum(len(row["ciphertexts"]) for row in entry["vectors"]) + 4 * len(entry["sum"]["ciphertexts"])
+
+    def _check_products(self) -> None:
+        """Sums without addends are products of ciphertexts, which phe's addition gives to the bit."""
+        fresh = [self.numbers([each["ciphertext"] for each in row["ciphertexts"]]) for row in self.entry["vectors"]]
+        for result, parts in zip(self.entry["sum"]["ciphertexts"], zip(*fresh, strict=True), strict=True):
+            assert sum(parts[1:], parts[0]).ciphertext(be_secure=False) == int(result, 16)
+        total = sum(fresh[0][1:], fresh[0][0]).ciphertext(be_secure=False)
+        assert total == int(self.entry["total"], 16)
+
+
+def check_iso(text: str) -> int:
+    """Check the standard's numbers; return how many there are, or raise AssertionError."""
+    entry = json.loads(text)
+    p, q = int(entry["p"], 16), int(entry["q"], 16)
+    public = phe.PaillierPublicKey(p * q)
+    private = phe.PaillierPrivateKey(public, p, q)
+    rows = entry["encryptions"]
+    _check_fresh(rows, [int(row["plaintext"], 16) for row in rows], public, private)
+    left, right = (phe.EncryptedNumber(public, int(row["ciphertext"], 16)) for row in rows)
+    assert (left + right).ciphertext(be_secure=False) == int(entry["sum"]["ciphertext"], 16)
+    assert private.raw_decrypt(int(entry["sum"]["ciphertext"], 16)) == int(entry["sum"]["plaintext"], 16)
+    return len(rows) + 1
 
 
 def check(text: str) -> int:
-    """Check every value of the file; return how many there are, or raise AssertionError."""
+    """Check every value of our own file; return how many there are, or raise AssertionError."""
     checked = 0
     for key in json.loads(text)["keys"]:
         p, q = int(key["p"], 16), int(key["q"], 16)
         public = phe.PaillierPublicKey(p * q)
         private = phe.PaillierPrivateKey(public, p, q)
         _check_fingerprint(key, public.n)
-        for row in key["encryptions"]:
-            plaintext, r, ciphertext = (int(row[name], 16) for name in ("plaintext", "r", "ciphertext"))
-            assert public.raw_encrypt(plaintext, r) == ciphertext
-            assert private.raw_decrypt(ciphertext) == plaintext
+        _check_fresh(key["encryptions"], [int(row["plaintext"], 16) for row in key["encryptions"]], public, private)
         _check_packed(key["packed"], public, private)
         for row in key["masks"]:
             _check_mask(row, public.n)
         checked += 1 + len(key["encryptions"]) + len(key["packed"]["ciphertexts"]) + len(key["masks"])
+        checked += _Vectors(key["vector"], public, private).check()
     return checked
 
 
 if __name__ == "__main__":
-    print(check((Path(__file__).parent / "paillier.json").read_text()))
+    folder = Path(__file__).parent
+    print(check((folder / "paillier.json").read_text()) + check_iso((folder / "iso_18033_6.json").read_text()))

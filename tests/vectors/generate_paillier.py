@@ -1,8 +1,8 @@
 """Writes paillier.json: `python -m tests.vectors.generate_paillier`.
 
-Source of the vectors: this project, since ISO/IEC 18033-6:2019 prints none for Paillier at today's lengths. Everything
-follows from fixed seeds, so that a second run writes the same bytes; `check_paillier.py` recomputes each value without
-this project's code.
+Source of the vectors: this project; the numbers of ISO/IEC 18033-6:2019 are in iso_18033_6.json. Everything follows
+from fixed seeds, so that a second run writes the same bytes; `check_paillier.py` recomputes each value without this
+project's code.
 """
 
 import json
@@ -13,9 +13,11 @@ import gmpy2
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from protocols import paillier
-from protocols.aggregate import MeasureBound, plan
+from protocols.aggregate import MeasureBound, TableShape, plan
 from protocols.masks import mask, pair_secret
+from protocols.packing import ValueRange, VectorLayout
 from protocols.paillier_key import PrivateKey, PublicKey, Scheme
+from protocols.paillier_vector import EncryptedVector, add_plain, mul_plain, sum_over, sum_within, weighted_sum
 
 VECTORS = Path(__file__).parent / "paillier.json"
 
@@ -51,24 +53,61 @@ def _encryptions(key: PrivateKey, draw: random.Random) -> list[dict[str, str]]:
     return rows
 
 
-def _packed(key: PrivateKey, draw: random.Random) -> dict[str, object]:
-    bounds = [MeasureBound(0, 5000), MeasureBound(-(10**9), 10**12)]
-    layout = plan(bounds, cells=40, parties=4, modulus_bits=key.public_key.bits)
-    totals = [[draw.randint(bound.lo, bound.hi) for bound in bounds] for _ in range(40)]
-    offsets = [value - bound.lo for row in totals for value, bound in zip(row, bounds, strict=True)]
+def _fresh(plaintexts: list[int], key: PrivateKey, draw: random.Random) -> list[dict[str, str]]:
     rows = []
-    for plaintext in layout.slots.pack(offsets):
+    for plaintext in plaintexts:
         r = draw.randrange(1, key.public_key.n)
         ciphertext = paillier.encrypt(plaintext, key.public_key, FixedNoise(key.public_key, r))
         rows.append({"r": hex(r), "ciphertext": hex(ciphertext)})
+    return rows
+
+
+def _packed(key: PrivateKey, draw: random.Random) -> dict[str, object]:
+    bounds = [MeasureBound(0, 5000), MeasureBound(-(10**9), 10**12)]
+    layout = plan([TableShape(40, tuple(bounds))], parties=4, modulus_bits=key.public_key.bits)
+    totals = [[draw.randint(bound.lo, bound.hi) for bound in bounds] for _ in range(40)]
+    offsets = [value - bound.lo for row in totals for value, bound in zip(row, bounds, strict=True)]
     return {
         "bounds": [[bound.lo, bound.hi] for bound in bounds],
         "parties": layout.parties,
-        "slot_bits": layout.slots.slot_bits,
-        "slots_per_ciphertext": layout.slots.slots_per_ciphertext,
+        "slot_bits": list(layout.records.blocks[0].widths),
         "totals": totals,
-        "ciphertexts": rows,
+        "ciphertexts": _fresh(layout.records.pack(offsets), key, draw),
     }
+
+
+def _vectors(key: PrivateKey, draw: random.Random) -> dict[str, object]:
+    """Three vectors and what the operations make of them, negative weights included."""
+    values, weights, length = ValueRange(-(10**6), 10**7, decimals=2), [3, -70_001, 65_535], 100
+    layout = VectorLayout.plan(values, length, modulus_bits=key.public_key.bits, additions=3, weight_bits=17)
+    rows, vectors = [], []
+    for _ in weights:
+        numbers = [values.lo, values.hi, 0, *(draw.randint(values.lo, values.hi) for _ in range(length - 3))]
+        fresh = _fresh(layout.slots.pack([number - values.lo for number in numbers]), key, draw)
+        ciphertexts = tuple(int(row["ciphertext"], 16) for row in fresh)
+        vectors.append(EncryptedVector(key.public_key, layout, ciphertexts, values.lo, values.hi))
+        rows.append({"numbers": numbers, "ciphertexts": fresh})
+    addend = [draw.randint(values.lo, values.hi) for _ in range(length)]
+    return {
+        "lo": values.lo,
+        "hi": values.hi,
+        "decimals": values.decimals,
+        "additions": 3,
+        "weight_bits": 17,
+        "slot_bits": layout.slots.slot_bits,
+        "vectors": rows,
+        "sum": _result(sum_over(vectors)),
+        "weights": weights,
+        "weighted_sum": _result(weighted_sum(vectors, weights)),
+        "negative": _result(mul_plain(vectors[0], -1)),
+        "addend": addend,
+        "add_plain": _result(add_plain(vectors[0], addend)),
+        "total": hex(sum_within(vectors[0]).ciphertext),
+    }
+
+
+def _result(vector: EncryptedVector) -> dict[str, object]:
+    return {"lo": vector.lo, "hi": vector.hi, "ciphertexts": [hex(ciphertext) for ciphertext in vector.ciphertexts]}
 
 
 def _masks(modulus: int, draw: random.Random) -> list[dict[str, object]]:
@@ -104,6 +143,7 @@ def vectors() -> str:
                 "encryptions": _encryptions(key, draw),
                 "packed": _packed(key, draw),
                 "masks": _masks(key.public_key.n, draw),
+                "vector": _vectors(key, draw),
             }
         )
     head = {"source": "this project, tests/vectors/generate_paillier.py; verified by check_paillier.py with phe"}

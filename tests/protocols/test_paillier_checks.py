@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.errors import BadCiphertextError, BadKeyError, BadModulusError, ProtocolError
-from protocols.paillier import encrypt
+from protocols.paillier import encrypt, sum_ciphertexts
 from protocols.paillier_checks import (
     check_ciphertexts,
     check_private_key,
@@ -88,6 +88,58 @@ def test_under_a_prime_modulus_anyone_could_decrypt():
     assert (opened - 1) // n * pow(n - 1, -1, n) % n == 4242
 
 
+def _smooth() -> tuple[int, list[int]]:
+    """A modulus of 2048 bits that only has factors under 2^20, coprime to Euler's function of it; and the factors."""
+    draw = secrets.SystemRandom()
+    while True:
+        primes: list[int] = []
+        while (bits := math.prod(primes).bit_length()) < 2030:
+            primes.append(int(gmpy2.next_prime(draw.randrange(2**18, 2**20 - 1000))))
+        n = math.prod(primes)
+        last = int(gmpy2.next_prime((3 << 2046) // n))
+        if len(set(primes)) == len(primes) and 2 < last < 2**20 and (n * last).bit_length() == 2048:
+            primes.append(last)
+            if math.gcd(math.prod(primes), math.prod(prime - 1 for prime in primes)) == 1:
+                return math.prod(primes), primes
+        assert bits < 2060
+
+
+def _opened(ciphertext: int, n: int, exponent: int) -> int:
+    """Decrypt with any multiple of the order of r^n and nothing else: Paillier 1999, section 4."""
+    raised = pow(ciphertext, exponent, n * n)
+    return (raised - 1) // n * pow(exponent, -1, n) % n
+
+
+def test_a_smooth_modulus_is_refused():
+    assert _refused(_smooth()[0]).startswith("small factor")
+
+
+def test_under_a_smooth_modulus_anyone_who_divides_by_small_primes_could_decrypt():
+    n, primes = _smooth()
+    key = PublicKey(n, Scheme.TEXTBOOK)
+    ciphertext = encrypt(4242, key, TextbookNoise(key))
+    found = [prime for prime in range(3, 1 << 20, 2) if n % prime == 0]  # that is all it takes
+    assert set(found) == set(primes)
+    assert _opened(ciphertext, n, math.prod(prime - 1 for prime in found)) == 4242
+
+
+def test_under_an_even_modulus_anyone_could_decrypt():
+    n = 2 * _prime(511)
+    key = PublicKey(n, Scheme.TEXTBOOK)
+    half = n // 2
+    raised = pow(encrypt(4242, key, TextbookNoise(key)), half - 1, half * half)
+    assert (raised - 1) // half * pow(2 * (half - 1), -1, half) % half == 4242
+
+
+def test_under_a_square_modulus_anyone_could_decrypt():
+    p = _prime(256)
+    n = p * p
+    key = PublicKey(n, Scheme.TEXTBOOK)
+    root = math.isqrt(n)
+    raised = pow(encrypt(4242, key, TextbookNoise(key)), root * (root - 1), n * n)
+    assert (raised - 1) // root**3 * pow(root - 1, -1, root) % root == 4242
+
+
 @given(st.binary(max_size=300), st.sampled_from(Scheme))
 def test_any_modulus_bytes_are_accepted_or_refused_by_our_error(data, scheme):
     try:
@@ -138,6 +190,27 @@ def test_a_bad_ciphertext_is_refused_and_its_position_named(small_key, position,
         "above": key.n_squared + values[position],
     }[bad]
     with pytest.raises(BadCiphertextError, match=f"ciphertext {position} "):
+        check_ciphertexts(values, key)
+
+
+@pytest.mark.parametrize(
+    ("bad", "named"),
+    [
+        (lambda key: 0, "range"),
+        (lambda key: key.public_key.n_squared, "range"),
+        (lambda key: key.public_key.n, "not coprime"),
+        (lambda key: key.p, "not coprime"),
+        (lambda key: key.q * 17, "not coprime"),
+    ],
+)
+def test_a_bad_ciphertext_would_spoil_the_sum_of_everyone_and_is_refused_by_name(small_key, bad, named):
+    key = small_key.public_key
+    values = [*_ciphertexts(key, 3), bad(small_key)]
+    spoiled = sum_ciphertexts(values, key)
+    assert math.gcd(spoiled, key.n) > 1  # no plaintext comes back from what shares a factor with n
+    with pytest.raises(BadCiphertextError):
+        small_key.decrypt_raw(spoiled)
+    with pytest.raises(BadCiphertextError, match=f"^{named}: ciphertext 3 "):
         check_ciphertexts(values, key)
 
 

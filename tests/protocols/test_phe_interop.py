@@ -7,11 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from phe.command_line import cli as pheutil
 
-from protocols.aggregate import MeasureBound, combine, encrypt_part, plan
+from protocols.aggregate import MeasureBound, TableShape, combine, encrypt_part, plan
 from protocols.errors import BadCiphertextError, BadKeyError, BadModulusError, ProtocolError
+from protocols.packing import SlotLayout, ValueRange, VectorLayout
 from protocols.paillier import decrypt, encrypt
 from protocols.paillier_key import PrivateKey, PublicKey, Scheme
 from protocols.paillier_noise import noise_source
+from protocols.paillier_vector import EncryptedVector, decrypt_vector, encrypt_vector, sum_over, unpack, weighted_sum
 from protocols.phe_interop import (
     from_phe_ciphertext,
     from_phe_private,
@@ -70,13 +72,41 @@ def test_a_sum_that_phe_did_not_randomise_yet_is_randomised_on_its_way_to_us(phe
 def test_a_packed_and_masked_vector_decrypts_right_under_phe(small_key):
     key, private = small_key.public_key, to_phe_private(small_key)
     bounds = [MeasureBound(0, 100), MeasureBound(-(10**9), 10**9)]
-    layout = plan(bounds, cells=20, parties=3, modulus_bits=BITS)
+    layout = plan([TableShape(20, tuple(bounds))], parties=3, modulus_bits=BITS)
     data = {name: [[3 * cell, -7 * cell + shift] for cell in range(20)] for shift, name in enumerate("abc")}
     secrets = roster_secrets("abc")
     parts = [encrypt_part(data[name], layout, key, secrets=secrets[name], own=name) for name in data]
-    slots = layout.slots.unpack([private.raw_decrypt(value) for value in combine(parts, key)])
+    slots = layout.records.unpack([private.raw_decrypt(value) for value in combine(parts, key)])
     assert slots[0::2] == [9 * cell for cell in range(20)]
     assert [slot - 3 * 10**9 for slot in slots[1::2]] == [-21 * cell + 3 for cell in range(20)]
+
+
+def test_phe_decrypts_and_adds_our_packed_vectors(small_key):
+    key, private = small_key.public_key, to_phe_private(small_key)
+    layout = VectorLayout.plan(ValueRange(-1000, 1000), 60, modulus_bits=BITS, additions=3, weight_bits=2)
+    left, right = list(range(-30, 30)), [1000 - 7 * number for number in range(60)]
+    encrypted = [encrypt_vector(numbers, layout, key) for numbers in (left, right)]
+    ours = weighted_sum(encrypted, [3, -2])
+    expected = [3 * a - 2 * b for a, b in zip(left, right, strict=True)]
+    assert unpack(ours, [private.raw_decrypt(ciphertext) for ciphertext in ours.ciphertexts]) == expected
+    pairs = zip(*(vector.ciphertexts for vector in encrypted), strict=True)
+    theirs = [to_phe_ciphertext(one, key) + to_phe_ciphertext(other, key) for one, other in pairs]
+    plaintexts = [private.raw_decrypt(number.ciphertext()) for number in theirs]
+    assert unpack(sum_over(encrypted), plaintexts) == [a + b for a, b in zip(left, right, strict=True)]
+
+
+def test_what_phe_packed_or_encrypted_one_by_one_enters_our_vectors(phe_keys):
+    public, private = phe_keys
+    key, owner = from_phe_public(public, minimum_bits=BITS), from_phe_private(private, minimum_bits=BITS)
+    values, numbers = ValueRange(-50, 50), [-50, 0, 50, 7]
+    packed = VectorLayout.plan(values, 4, modulus_bits=BITS, additions=2)
+    one_each = VectorLayout(values, SlotLayout(packed.slots.slot_bits, 1, 4))
+    plaintexts = packed.slots.pack([number - values.lo for number in numbers])
+    vector = EncryptedVector.received([public.raw_encrypt(plaintext) for plaintext in plaintexts], packed, key)
+    assert decrypt_vector(sum_over([vector, vector]), owner) == [2 * number for number in numbers]
+    shifted = [from_phe_ciphertext(public.encrypt(number) - values.lo, key) for number in numbers]
+    single = EncryptedVector.received(shifted, one_each, key)
+    assert decrypt_vector(weighted_sum([single], [-2]), owner) == [-2 * number for number in numbers]
 
 
 def test_keys_survive_the_way_to_phe_and_back(small_key, small_textbook_key):

@@ -1,6 +1,8 @@
-"""The commented TOML files under examples/: they load, fit each other, and name every key that the readers know."""
+"""The files under examples/: the TOML files load, fit each other and name every key that the readers know; scripts run."""
 
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,6 +80,17 @@ def test_the_examples_name_every_key(tmp_path: Path, name, read, header) -> None
     tables = {"release", "quality", "purpose", "columns"}
     keys = [key for key in known[1].split(", ") if key not in tables]
     assert [key for key in keys if not re.search(rf"^(# )?{key} = ", text, re.MULTILINE)] == []
+
+
+def test_the_way_to_phe_and_back_runs_and_every_sum_agrees(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / "phe_both_ways.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert [line.split("  ")[0] for line in lines] == ["keys", "phe to us", "us to phe", "packed"]
+    assert "[1000, 0, 5, 100000] = [1000, 0, 5, 100000]" in lines[1]
+    assert "[-28750, 7725, 500, -299897]" in lines[3]
 
 
 def test_both_readmes_link_the_examples() -> None:

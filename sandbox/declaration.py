@@ -72,6 +72,7 @@ def load_declaration(path: Path) -> DatasetDeclaration:
         update_cycle=dataset.text("update_cycle", max_length=MAX_TITLE),
         version=dataset.text("version", max_length=16, pattern=VERSION) if dataset.has("version") else None,
         person_id=person_id,
+        row_key=_row_key(dataset),
         max_providers_per_person=dataset.optional_integer("max_providers_per_person", 1, MAX_PROVIDERS_PER_PERSON),
         max_rows_per_person=dataset.optional_integer("max_rows_per_person", 1, MAX_ROWS),
         quality=_quality(dataset.table("quality", required=False)),
@@ -82,6 +83,18 @@ def load_declaration(path: Path) -> DatasetDeclaration:
     dataset.finish()
     root.finish()
     return declaration
+
+
+def _row_key(table: TomlTable) -> tuple[str, ...]:
+    """One column's name, or several in a list."""
+    if table.has("row_key") and isinstance(table.values["row_key"], str):
+        return (table.text("row_key", max_length=MAX_PHYSICAL),)
+    names = table.texts("row_key")
+    if len(names) > MAX_COLUMNS or len(set(names)) != len(names):
+        raise table.error("row_key", f"at most {MAX_COLUMNS} columns are allowed, each named once")
+    if any(not 1 <= len(name) <= MAX_PHYSICAL or not is_printable(name) for name in names):
+        raise table.error("row_key", f"a column's name has 1 to {MAX_PHYSICAL} printable characters")
+    return names
 
 
 def _columns(root: TomlTable) -> tuple[ColumnDeclaration, ...]:

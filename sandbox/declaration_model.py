@@ -69,12 +69,14 @@ class DatasetDeclaration(DatasetTerms):
     """A dataset as its owner declares it, source included; it stays at the provider.
 
     `file` is where it was read from. `version` is a random id of 8 bytes in hexadecimal, None where the provider is to
-    draw one. `person_id` names the column that tells persons apart: a declared one, or the source's own.
+    draw one. `person_id` names the column that tells persons apart: a declared one, or the source's own. `row_key`
+    names columns, likewise, by which rows are known again in a version that lacks others which were declared before.
     """
 
     file: str
     version: str | None
     person_id: str | None
+    row_key: tuple[str, ...]
     columns: tuple[ColumnDeclaration, ...]
     source: SourceSpec
 

@@ -1,8 +1,9 @@
 """The vault: what a party keeps private and durable beside its ledger.
 
 Openings of commitments, contracts with their signatures, heard statuses, receipts with both signatures, stored
-messages (so that the same request gets the byte-identical answer), dataset versions and the outbox. One SQLite file,
-mode 0600, WAL with synchronous=FULL: what `put` has returned from survives a crash. It is backed up with the ledger.
+messages (so that the same request gets the byte-identical answer), dataset versions, the rows that exact answers were
+over, and the outbox. One SQLite file, mode 0600, WAL with synchronous=FULL: what `put` has returned from survives a
+crash. It is backed up with the ledger.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ class VaultKind(StrEnum):
     MESSAGE = "message"
     DATASET_VERSION = "dataset_version"
     OUTBOX = "outbox"
+    ROW_IDENTITY = "row_identity"
+    OVERLAP = "overlap"
 
 
 class Vault:

@@ -60,6 +60,13 @@ def test_a_postgres_source_names_where_its_address_is_kept(tmp_path: Path) -> No
     assert declare(tmp_path, toml).source == PostgresSource("bureau", "people", None, "keys/dsn")
 
 
+@pytest.mark.parametrize(("text", "key"), [('"pid"', ("pid",)), ('["pid", "year"]', ("pid", "year"))])
+def test_a_row_key_is_one_column_or_several(tmp_path: Path, text: str, key: tuple[str, ...]) -> None:
+    yearly = 'update_cycle = "yearly"\n'
+    assert declare(tmp_path, PEOPLE.replace(yearly, f"{yearly}row_key = {text}\n")).row_key == key
+    assert declare(tmp_path, PEOPLE).row_key == ()
+
+
 def test_persons_are_declared_together(tmp_path: Path) -> None:
     found = declare(tmp_path, PEOPLE.replace('update_cycle = "yearly"\n', 'update_cycle = "yearly"\n' + PERSONS))
     assert (found.person_id, found.max_rows_per_person, found.max_providers_per_person) == ("pid", 1, 2)
@@ -80,6 +87,8 @@ def test_persons_are_declared_together(tmp_path: Path) -> None:
         ("declared_rows = 6", "declared_rows = true", "", "declared_rows", "must be an integer"),
         ('"conditional"', '"maybe"', "", "sharing", "not one of"),
         ('owner = "East bureau"', 'owner = "East bureau"\ncolour = "red"', "", "colour", "not known here"),
+        ('owner = "East bureau"', 'owner = "East bureau"\nrow_key = ["a", "a"]', "", "row_key", "each named once"),
+        ('owner = "East bureau"', 'owner = "East bureau"\nrow_key = [""]', "", "row_key", "printable characters"),
         ('mode = "exact"', 'mode = "rough"', "", "mode", "not one of"),
         ("min_group_size = 2", "min_group_size = 0", "", "min_group_size", "from 1 to"),
         ("min_group_size = 2", "min_group_size = 2\nk = 1", "", "k", "not known here"),

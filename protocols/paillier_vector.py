@@ -242,8 +242,8 @@ def sum_within(vector: EncryptedVector) -> EncryptedTotal:
 def rerandomise(vector: EncryptedVector, noise: NoiseSource) -> EncryptedVector:
     """Return the same vector in ciphertexts that only the key's owner can link to these.
 
-    Obligatory before a combination of stored ciphertexts is forwarded. `noise` makes one value a ciphertext: a
-    `noise_source` or a pool. Raises BadKeyError where it is for another key.
+    Obligatory before a combination of stored ciphertexts is forwarded. `noise` gives one value a ciphertext:
+    `noise_source(key, count)`, or a `NoisePool` filled beforehand. Raises BadKeyError where it is for another key.
     """
     fresh = tuple(paillier.rerandomise(ciphertext, vector.key, noise) for ciphertext in vector.ciphertexts)
     return EncryptedVector(vector.key, vector.layout, fresh, vector.lo, vector.hi)

@@ -17,6 +17,7 @@ from protocols.errors import (
 )
 from protocols.executor import InlineExecutor
 from protocols.fixed_point import from_scaled, to_scaled
+from protocols.noise_pool import NoisePool
 from protocols.packing import SlotLayout, ValueRange, VectorLayout
 from protocols.paillier import encrypt
 from protocols.paillier_noise import TextbookNoise
@@ -271,6 +272,22 @@ def test_foreign_ciphertexts_enter_checked(small_key):
             EncryptedVector.received(good.ciphertexts, layout, key, lo=lo, hi=hi)
 
 
+@given(
+    ciphertexts=st.lists(st.integers(-5, 5) | st.integers(0, 1 << (2 * BITS)), max_size=3),
+    lo=st.none() | st.integers(-(2**20), 2**20),
+    hi=st.none() | st.integers(-(2**20), 2**20),
+)
+def test_any_received_vector_is_accepted_or_refused_by_our_error(small_key, ciphertexts, lo, hi):
+    layout = _layout(length=60, additions=9)
+    try:
+        vector = EncryptedVector.received(ciphertexts, layout, small_key.public_key, lo=lo, hi=hi)
+    except ProtocolError:
+        return
+    assert len(vector.ciphertexts) == layout.slots.ciphertexts
+    assert all(0 < ciphertext < small_key.public_key.n_squared for ciphertext in vector.ciphertexts)
+    assert 0 <= vector.hi - vector.lo < 1 << layout.slots.slot_bits
+
+
 def test_a_received_result_keeps_its_bounds(small_key):
     layout = _layout(additions=4)
     sent = mul_plain(encrypt_vector([1000] * 20, layout, small_key.public_key), -3)
@@ -319,6 +336,15 @@ def test_rerandomised_ciphertexts_are_new_and_the_numbers_stay(small_key):
     assert not set(fresh.ciphertexts) & set(combined.ciphertexts)
     assert decrypt_vector(fresh, small_key) == [2 * number for number in range(20)]
     assert (fresh.lo, fresh.hi) == (combined.lo, combined.hi)
+
+
+def test_rerandomising_takes_one_value_a_ciphertext_from_a_pool(small_key):
+    layout = VectorLayout.plan(ValueRange(0, 2**200), 5, modulus_bits=BITS)
+    vector = encrypt_vector(list(range(5)), layout, small_key.public_key)
+    pool = NoisePool(small_key.public_key)
+    pool.fill(8, executor=InlineExecutor())
+    assert decrypt_vector(rerandomise(vector, pool), small_key) == list(range(5))
+    assert len(pool) == 8 - len(vector.ciphertexts)
 
 
 def test_progress_counts_ciphertexts_and_ends_at_all(small_key):

@@ -2,34 +2,37 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping
-from decimal import Decimal
 from types import TracebackType
 from typing import Annotated, Self
 
-import pandas as pd
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
 
-from parties.cli.output import (
-    HomeOption,
-    JsonOption,
-    PassphraseOption,
-    emit_json,
-    emit_table,
-    open_home,
-    talk,
+from parties.cli.output import HomeOption, JsonOption, PassphraseOption, emit_json, open_home, talk
+from parties.cli.result_output import as_object, emit_csv, emit_tables, find_table, tell
+from parties.cli.statistic_options import (
+    AnovaOption,
+    AskedStatistics,
+    CorrelationOption,
+    CountOption,
+    CovarianceOption,
+    HistogramOption,
+    MeanOption,
+    QuantileOption,
+    RegressionOption,
+    StatisticOption,
+    StdOption,
+    SumOption,
+    VarianceOption,
+    WeightedMeanOption,
 )
 from parties.client.merchant import TIMEOUT_SECONDS, UNFINISHED, Merchant
-from parties.client.result import AggregateResult
+from parties.client.query import read_query
+from parties.client.result_tables import table_names
 from parties.errors import UsageError
-from sandbox.request import StatisticKind
-
-CLOSED = "closed"
-"""What a table shows in a closed cell."""
+from sandbox.statistic import StatisticKind
 
 
 class ProgressOnStderr:
@@ -65,9 +68,19 @@ class ProgressOnStderr:
 
 def aggregate(  # noqa: PLR0913, PLR0917  (each is an option of the command)
     contract: Annotated[str, typer.Argument(help="A contract's id, or the beginning of it.", show_default=False)],
-    count: Annotated[bool, typer.Option("--count", help="Number of rows in each cell.")] = False,
-    mean: Annotated[list[str] | None, typer.Option("--mean", help="Mean of a column; repeatable.")] = None,
-    total: Annotated[list[str] | None, typer.Option("--sum", help="Sum of a column; repeatable.")] = None,
+    count: CountOption = False,
+    mean: MeanOption = None,
+    total: SumOption = None,
+    variance: VarianceOption = None,
+    std: StdOption = None,
+    covariance: CovarianceOption = None,
+    correlation: CorrelationOption = None,
+    weighted_mean: WeightedMeanOption = None,
+    regression: RegressionOption = None,
+    histogram: HistogramOption = None,
+    quantile: QuantileOption = None,
+    anova: AnovaOption = None,
+    statistic: StatisticOption = None,
     by: Annotated[str, typer.Option("--by", help="Grouping columns, separated by commas; without them one cell.")] = "",
     where: Annotated[
         list[str] | None,
@@ -77,31 +90,57 @@ def aggregate(  # noqa: PLR0913, PLR0917  (each is an option of the command)
         ),
     ] = None,
     timeout: Annotated[float, typer.Option("--timeout", min=1, help="Seconds until it is given up.")] = TIMEOUT_SECONDS,
-    csv: Annotated[bool, typer.Option("--csv", help="Write CSV to stdout.")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="Write CSV to stdout: one table.")] = False,
+    table: Annotated[
+        str | None,
+        typer.Option(
+            "--table",
+            metavar="NAME",
+            help="Show this table alone, by its name or a part of it, such as regression or fit; for CSV and pipes.",
+        ),
+    ] = None,
     home: HomeOption = None,
     passphrase_file: PassphraseOption = None,
     json: JsonOption = False,
 ) -> None:
     """At the merchant: obtain a joint aggregate over all providers of CONTRACT."""
-    if csv and json:
-        raise UsageError("choose one of --csv and --json")
-    statistics = [*(["count"] if count else []), *(f"mean({name})" for name in mean or [])]
-    statistics += [f"sum({name})" for name in total or []]
+    if json and (csv or table is not None):
+        raise UsageError("--json writes all tables: leave out --csv and --table")
+    asked = AskedStatistics(
+        count,
+        {
+            StatisticKind.MEAN: mean,
+            StatisticKind.SUM: total,
+            StatisticKind.VARIANCE: variance,
+            StatisticKind.STD: std,
+            StatisticKind.COVARIANCE: covariance,
+            StatisticKind.CORRELATION: correlation,
+            StatisticKind.REGRESSION: regression,
+            StatisticKind.HISTOGRAM: histogram,
+            StatisticKind.ANOVA: anova,
+        },
+        weighted_mean or [],
+        quantile or [],
+        statistic or [],
+    ).texts()
     names = [name.strip() for name in by.split(",") if name.strip()]
     opened = open_home(home, passphrase_file)
     try:
         with ProgressOnStderr() as progress, Merchant.open(opened, progress=progress, say=talk) as merchant:
-            result = merchant.aggregate(contract, statistics=statistics, by=names, where=where or [], timeout=timeout)
+            query = read_query(merchant.contract(contract).contract.frame, asked, names, where or [])
+            # A table that is not there is told before the call is paid for.
+            shown = None if table is None else find_table(table_names(query), table)
+            result = merchant.ask(contract, query, timeout=timeout)
     except KeyboardInterrupt:
         talk("Interrupted. If the call was sent, it may have been paid for: unseen resume fetches its answer")
         raise
-    _tell(result)
+    tell(result)
     if json:
         emit_json(as_object(result))
     elif csv:
-        sys.stdout.write(result.frame.to_csv(index=False))
+        emit_csv(result, shown)
     else:
-        _emit_cells(result)
+        emit_tables(result, shown)
 
 
 def resume(home: HomeOption = None, passphrase_file: PassphraseOption = None, json: JsonOption = False) -> None:
@@ -115,9 +154,9 @@ def resume(home: HomeOption = None, passphrase_file: PassphraseOption = None, js
         left = merchant.unfinished
     talk(f"{len(results)} answers fetched, {left} calls still open")
     for result in results:
-        _tell(result)
+        tell(result)
         if not json:
-            _emit_cells(result)
+            emit_tables(result, None)
     if json:
         emit_json({"results": [as_object(result) for result in results], "open": left})
 
@@ -126,63 +165,3 @@ def _talk_of_others(text: str) -> None:
     """Say nothing of unfinished calls to whoever is about to finish them."""
     if text != UNFINISHED:
         talk(text)
-
-
-def _emit_cells(result: AggregateResult) -> None:
-    emit_table(list(result.frame.columns), [texts(row) for row in _rows(result.frame)])
-
-
-def as_object(result: AggregateResult) -> dict[str, object]:
-    """Return a result as one JSON object; a closed cell's statistics are null, amounts are decimal strings."""
-    return {
-        "contract": result.contract,
-        "call": result.call,
-        "providers": list(result.providers),
-        "cells": _rows(result.frame),
-        "units": dict(result.units),
-        "withheld": result.withheld,
-        "price": str(result.price),
-        "currency": result.currency,
-        "epsilon": str(result.epsilon),
-        "receipts": [{"provider": receipt.provider, "receipt_id": receipt.receipt_id} for receipt in result.receipts],
-    }
-
-
-def _rows(frame: pd.DataFrame) -> list[dict[str, object]]:
-    return [
-        {str(name): _plain(value) for name, value in zip(frame.columns, row, strict=True)}
-        for row in frame.itertuples(index=False, name=None)
-    ]
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, str):
-        return value
-    if pd.isna(value):  # type: ignore[call-overload]
-        return None
-    return float(value) if isinstance(value, float) else int(str(value))
-
-
-def texts(row: Mapping[str, object]) -> list[str]:
-    """Return a row as a table shows it: sums with all their digits, means with six, never an exponent."""
-    return [_text(name, value) for name, value in row.items()]
-
-
-def _text(name: str, value: object) -> str:
-    if value is None:
-        return CLOSED
-    if not isinstance(value, float):
-        return str(value)
-    shown = f"{value:.6g}"
-    exact = name.startswith(f"{StatisticKind.SUM.value}(") or "e" in shown
-    return f"{Decimal(repr(value)):f}" if exact else shown
-
-
-def _tell(result: AggregateResult) -> None:
-    cells = len(result.frame)
-    alone = len(result.providers) == 1
-    who = "single provider: nothing was combined" if alone else f"{len(result.providers)} providers"
-    receipts = ", ".join(receipt.receipt_id[:12] for receipt in result.receipts)
-    talk(
-        f"{who}, {cells - result.withheld} of {cells} cells open, {result.price} {result.currency}, receipts {receipts}"
-    )

@@ -10,16 +10,9 @@ from typing import Final
 from audit.commitment import decode_openings
 from parties.client.contracts import ContractClient
 from parties.client.merchant_contracts import MerchantContracts
-from parties.client.result import (
-    MICRO,
-    AggregateResult,
-    Receipt,
-    ReleasedCells,
-    amount,
-    exact_measures,
-    tabulate,
-    units_of_statistics,
-)
+from parties.client.presentation import present
+from parties.client.result import MICRO, AggregateResult, Receipt, amount
+from parties.client.result_cells import ReleasedCells
 from parties.errors import PeerCannotRecordError
 from parties.witnessing import Witnessing
 from protocols.paillier_key import PrivateKey
@@ -158,12 +151,15 @@ class MerchantCalling:
 
 
 def _result(record: ContractRecord, call: MerchantCall, result: MerchantResult) -> AggregateResult:
-    frame, query = record.contract.frame, call.query
-    cells = ReleasedCells(result.totals, result.contributors)
+    participants = call.parsed.request.participants
+    cells = ReleasedCells(result.totals, result.contributors, len(participants))
+    shown = present(call.query, record.contract.frame, cells)
     return AggregateResult(
-        frame=tabulate(query, frame, cells),
-        exact=exact_measures(query, frame, cells),
-        units=units_of_statistics(query, frame),
+        frame=shown.frame,
+        tables=shown.tables,
+        exact=shown.exact,
+        units=shown.units,
+        notes=shown.notes,
         call=result.call,
         contract=record.contract_id,
         providers=record.contract.providers,
@@ -174,5 +170,6 @@ def _result(record: ContractRecord, call: MerchantCall, result: MerchantResult) 
         price=amount(result.price_micro),
         currency=result.currency,
         epsilon=Decimal(sum(payload.units.micro_epsilon for payload in result.payloads)) / MICRO,
-        withheld=result.contributors.count(0),
+        cells=shown.cells,
+        withheld=shown.withheld,
     )

@@ -8,18 +8,19 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final, TypeAlias
 
+from parties.client.statistic_text import read_statistic, statistic_name
 from parties.errors import UsageError
 from protocols.errors import FixedPointError
 from protocols.fixed_point import to_scaled
 from sandbox.errors import ContractError
 from sandbox.frame import ColumnType, Frame, FrameColumn, format_scaled
-from sandbox.request import AggregateQuery, DomainFilter, Filter, RangeFilter, Statistic, StatisticKind
+from sandbox.layout import measure_bounds
+from sandbox.request import MAX_CELLS, AggregateQuery, DomainFilter, Filter, RangeFilter
 
 Bound: TypeAlias = str | int | float | Decimal | None
 Condition: TypeAlias = str | Sequence[str] | tuple[Bound, Bound]
 Where: TypeAlias = Mapping[str, Condition] | Sequence[str]
 
-_STATISTIC: Final = re.compile(r"\s*([a-z_]+)\s*(?:\(\s*([a-z][a-z0-9_]*)\s*\))?\s*")
 _CONDITION: Final = re.compile(r"\s*([a-z][a-z0-9_]*)\s*(>=|<=|<|>|=)\s*(.*?)\s*")
 
 
@@ -32,14 +33,14 @@ class _Range:
 def read_query(frame: Frame, statistics: Sequence[str], by: Sequence[str], where: Where) -> AggregateQuery:
     """Return the query over `frame`.
 
-    `statistics` are `count`, `count(column)`, `sum(column)` or `mean(column)`. `where` is either a mapping - a category
-    column to a value or several, a number column to a pair (lo, hi) of declared edges, None for an open end, meaning
-    lo <= x < hi, or x <= hi at the last edge - or a sequence of conditions such as `education>=12`, `education<16`,
-    `education<=18` (the last edge), `parttime=no`, `smsa=yes,no`.
+    `statistics` are texts as `parties.client.statistic_text.EXAMPLES` shows them. `where` is either a mapping - a
+    category column to a value or several, a number column to a pair (lo, hi) of declared edges, None for an open end,
+    meaning lo <= x < hi, or x <= hi at the last edge - or a sequence of conditions such as `education>=12`,
+    `education<16`, `education<=18` (the last edge), `parttime=no`, `smsa=yes,no`.
     Whether the contract permits the query is for the providers to say.
 
     Raises:
-        UsageError: something cannot be read, or names no column of the contract.
+        UsageError: something cannot be read, names no column of the contract, or is more than any provider computes.
     """
     for name, given in (("statistics", statistics), ("by", by)):
         if isinstance(given, str):
@@ -50,30 +51,29 @@ def read_query(frame: Frame, statistics: Sequence[str], by: Sequence[str], where
         if not _column(frame, name).level_count:
             raise UsageError(f"{name} has no levels to group by in this contract: see `unseen contract show`")
     filters = _from_mapping(frame, where) if isinstance(where, Mapping) else _from_conditions(frame, where)
+    read = tuple(read_statistic(frame, text) for text in statistics)
+    for statistic in read:
+        if statistic.refined_by in by:
+            raise UsageError(
+                f"{statistic_name(statistic)} splits each group by {statistic.refined_by} itself: "
+                f"leave {statistic.refined_by} out of the grouping columns, or ask for it in a query of its own"
+            )
     try:
-        return AggregateQuery(tuple(read_statistic(frame, text) for text in statistics), tuple(by), filters)
+        query = AggregateQuery(read, tuple(by), filters)
+        _verify_size(query, frame)
     except ContractError as error:
         raise UsageError(str(error)) from error
+    return query
 
 
-def read_statistic(frame: Frame, text: str) -> Statistic:
-    """Read `count` or `mean(wage)`.
-
-    Raises:
-        UsageError: an unknown statistic, or a column that is missing, unknown or not a number.
-    """
-    match = _STATISTIC.fullmatch(text)
-    known = ", ".join(kind.value for kind in StatisticKind)
-    if match is None or match[1] not in {kind.value for kind in StatisticKind}:
-        raise UsageError(f"{text!r} is no statistic: write one of {known}, with its column, such as mean(wage)")
-    kind, column = StatisticKind(match[1]), match[2]
-    if column is None:
-        if kind is not StatisticKind.COUNT:
-            raise UsageError(f"{text!r} needs a column, such as {kind.value}(wage)")
-        return Statistic(kind, None)
-    if _column(frame, column).type is ColumnType.CATEGORY and kind is not StatisticKind.COUNT:
-        raise UsageError(f"{text!r}: {column} is a category; only count({column}) can be taken of it")
-    return Statistic(kind, column)
+def _verify_size(query: AggregateQuery, frame: Frame) -> None:
+    """Raise `ContractError` for what no provider would compute: it is said before anything is sent or recorded."""
+    tables = query.tables(frame)
+    for measure in {measure for table in tables for measure in table.measures}:
+        measure_bounds(measure, frame)
+    cells = sum(table.grid.size for table in tables)
+    if cells > MAX_CELLS:
+        raise ContractError(f"the query has {cells} cells, {MAX_CELLS} are allowed; group by fewer or coarser columns")
 
 
 def _column(frame: Frame, name: str) -> FrameColumn:

@@ -5,11 +5,11 @@ import json
 import pytest
 
 from audit.errors import Damage
-from parties.cli.aggregate import texts
 from parties.cli.app import run
 from parties.cli.chinese import DAMAGES, DENIALS, WORDS
 from parties.cli.contract_text import contract_lines
 from parties.cli.output import in_chinese
+from parties.cli.result_output import texts
 from parties.held_contracts import held_contracts
 from parties.violation_words import VIOLATIONS
 from sandbox.contract_states import ContractState

@@ -3,16 +3,21 @@ from decimal import Decimal
 import pytest
 
 from parties.client.query import read_query
+from parties.client.statistic_text import EXAMPLES, read_statistic, statistic_name
 from parties.errors import UsageError
+from protocols.regression import MAXIMUM_PREDICTORS
 from sandbox.frame import ColumnType, Frame, FrameColumn
 from sandbox.request import AggregateQuery, DomainFilter, RangeFilter, Statistic, StatisticKind
+from sandbox.statistic import MAX_PREDICTORS
 
 FRAME = Frame(
     (
         FrameColumn("wage", ColumnType.DECIMAL, "USD/week", 2, 0, 2_000_000, (), (0, 1_250, 2_000_000), False),
         FrameColumn("education", ColumnType.INTEGER, "years", 0, 0, 18, (), (0, 8, 12, 16, 18), False),
         FrameColumn("bonus", ColumnType.INTEGER, "USD", 0, 0, 100, (), (), False),
+        FrameColumn("fortune", ColumnType.INTEGER, "USD", 0, 0, 10**17, (), (), False),
         FrameColumn("parttime", ColumnType.CATEGORY, "", 0, None, None, ("no", "yes"), (), False),
+        FrameColumn("town", ColumnType.CATEGORY, "", 0, None, None, tuple(map(str, range(9_000))), (), False),
     )
 )
 
@@ -47,8 +52,38 @@ def test_the_last_edge_is_included_and_must_be_written_so():
     ("statistics", "by", "where", "complaint"),
     [
         ([], [], {}, "no statistic"),
-        (["median(wage)"], [], {}, "is no statistic"),
-        (["mean"], [], {}, "needs a column"),
+        (["mode(wage)"], [], {}, "is no statistic"),
+        (["mean"], [], {}, r"needs a column: write mean\(wage\)"),
+        (["median"], [], {}, r"needs a column: write median\(wage\)"),
+        (["mean()"], [], {}, "a column is missing"),
+        (["mean(wage,bonus)"], [], {}, "takes 1 column:"),
+        (["covariance(wage)"], [], {}, "takes 2 columns:"),
+        (["correlation(wage)"], [], {}, "takes 2 to 24 columns:"),
+        (["correlation(wage,wage)"], [], {}, "names a column twice"),
+        (["covariance(wage,parttime)"], [], {}, "is a category"),
+        (["weighted_mean(wage)"], [], {}, r"write weighted_mean\(wage,weight\)"),
+        (["regression(wage)"], [], {}, "needs a formula"),
+        (["regression(wage~)"], [], {}, "a column is missing"),
+        (["regression(wage+bonus~education)"], [], {}, "explains one column"),
+        (["regression(wage~parttime)"], [], {}, r"anova\(wage~parttime\)"),
+        (["regression(wage~wage)"], [], {}, "names a column twice"),
+        (["anova(wage~education+parttime)"], [], {}, "has one factor"),
+        (["anova(wage~bonus)"], [], {}, "declare edges"),
+        (["anova(parttime~education)"], [], {}, "is a category"),
+        (["histogram(bonus)"], [], {}, "declare edges"),
+        (["histogram(wage,education)"], [], {}, "of one column"),
+        (["quantile(wage)"], [], {}, "which quantiles"),
+        (["quantile(wage,1)"], [], {}, "between 0 and 1"),
+        (["quantile(wage,half)"], [], {}, "is no probability"),
+        (["quantile(wage,NaN)"], [], {}, "is no probability"),
+        (["quantile(wage,0.12345678)"], [], {}, "six decimals"),
+        (["quantile(wage,0.5,0.50)"], [], {}, "given twice"),
+        (["quantile(parttime,0.5)"], [], {}, "is a category"),
+        (["quantile(bonus,0.5)"], [], {}, "declare edges"),
+        (["median(wage,0.5)"], [], {}, "no further arguments"),
+        (["histogram(education)"], ["education"], {}, "leave education out"),
+        (["anova(wage~education)"], ["education"], {}, "leave education out"),
+        (["variance(fortune)"], [], {}, "declare fewer decimals or narrower bounds"),
         (["mean(parttime)"], [], {}, "is a category"),
         (["mean(height)"], [], {}, "no column 'height'"),
         (["count"], ["height"], {}, "no column 'height'"),
@@ -74,3 +109,44 @@ def test_what_cannot_be_read_is_named(statistics, by, where, complaint):
 
 def test_a_bound_may_be_a_float_as_python_writes_it():
     assert read_query(FRAME, ["count"], [], {"education": (8.0, None)}).filters == (RangeFilter("education", 8, None),)
+
+
+def test_every_statistic_is_read_and_written_alike():
+    for text in (
+        "count",
+        "count(parttime)",
+        "sum(wage)",
+        "mean(wage)",
+        "variance(wage)",
+        "std(wage)",
+        "covariance(wage,bonus)",
+        "correlation(wage,bonus,education)",
+        "weighted_mean(wage,bonus)",
+        "regression(wage~education+bonus)",
+        "histogram(parttime)",
+        "quantile(wage,0.1,0.5,0.999999)",
+        "anova(wage~parttime)",
+    ):
+        assert statistic_name(read_statistic(FRAME, text)) == text
+
+
+def test_spaces_and_the_order_of_probabilities_do_not_matter():
+    assert read_statistic(FRAME, " quantile( wage , 0.90, .5) ") == read_statistic(FRAME, "quantile(wage,0.5,0.9)")
+    assert read_statistic(FRAME, "regression(wage ~ education + bonus)") == Statistic(
+        StatisticKind.REGRESSION, "wage", ("education", "bonus")
+    )
+    assert statistic_name(read_statistic(FRAME, "median(wage)")) == "quantile(wage,0.5)"
+
+
+def test_every_kind_has_an_example():
+    assert set(EXAMPLES) == set(StatisticKind)
+
+
+def test_no_regression_is_asked_for_that_cannot_be_solved():
+    assert MAX_PREDICTORS == MAXIMUM_PREDICTORS
+
+
+def test_more_cells_than_any_provider_computes_are_refused_before_anything_is_sent():
+    assert read_query(FRAME, ["histogram(education)", "count"], ["town"], {}).group_by == ("town",)
+    with pytest.raises(UsageError, match="144000 cells, 100000 are allowed"):
+        read_query(FRAME, ["histogram(parttime)"], ["town", "education", "wage"], {})

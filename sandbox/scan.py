@@ -8,17 +8,19 @@ zero at the declared decimals.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
 import duckdb
+import pyarrow as pa
 
 from sandbox.declaration_model import ColumnDeclaration
 from sandbox.errors import SourceError
 from sandbox.frame import ColumnType, format_scaled
 
+BATCH_ROWS: Final = 1 << 15  # a batch's columns stay in the processor's cache
 _CSV_LINE: Final = re.compile(r"CSV Error on Line: (\d+)")
 _INTEGER_TEXT: Final = r"[+-]?[0-9]+(\.0*)?"
 _NUMBER_TEXT: Final = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?"
@@ -31,13 +33,15 @@ class Physical(Enum):
     INTEGER = "integer"
     DECIMAL = "decimal"
     FLOAT = "floating point"
+    REAL = "single-precision floating point"
     BOOLEAN = "boolean"
     OTHER = "another type"
 
 
+_NUMBERS: Final = frozenset({Physical.TEXT, Physical.INTEGER, Physical.DECIMAL, Physical.FLOAT, Physical.REAL})
 READABLE: Final[Mapping[ColumnType, frozenset[Physical]]] = {
-    ColumnType.INTEGER: frozenset({Physical.TEXT, Physical.INTEGER, Physical.DECIMAL, Physical.FLOAT}),
-    ColumnType.DECIMAL: frozenset({Physical.TEXT, Physical.INTEGER, Physical.DECIMAL, Physical.FLOAT}),
+    ColumnType.INTEGER: _NUMBERS,
+    ColumnType.DECIMAL: _NUMBERS,
     ColumnType.CATEGORY: frozenset({Physical.TEXT, Physical.INTEGER, Physical.BOOLEAN}),
 }
 """Which columns of a source can be read as which declared type."""
@@ -65,7 +69,8 @@ class Scan:
     """A relation to be read once.
 
     `relation` is SQL for FROM, its values in `parameters`; `types` are the columns it has; `place` names it in
-    messages.
+    messages. A row's position is its place in the order in which it comes; where that is not stable, `position` is SQL
+    for the 64-bit number that rows are sorted by.
     """
 
     connection: duckdb.DuckDBPyConnection
@@ -73,6 +78,7 @@ class Scan:
     parameters: Mapping[str, object]
     types: Mapping[str, Physical]
     place: str
+    position: str | None = None
 
     def fetch(self, sql: str, parameters: Parameters) -> list[tuple[object, ...]]:
         """Run one statement over the relation.
@@ -83,6 +89,18 @@ class Scan:
         try:
             return self.connection.execute(sql, {**self.parameters, **parameters.values}).fetchall()
         except duckdb.Error as error:
+            raise unreadable(self.place, error) from None
+
+    def batches(self, sql: str, parameters: Parameters) -> Iterator[pa.RecordBatch]:
+        """The result in batches of at most `BATCH_ROWS` rows, in the order of the relation's rows, as they are read.
+
+        Raises:
+            SourceError: as `fetch`; it may come after batches that were good.
+        """
+        try:
+            found = self.connection.sql(sql, params={**self.parameters, **parameters.values})
+            yield from found.to_arrow_reader(BATCH_ROWS)
+        except (duckdb.Error, pa.ArrowException, OSError) as error:  # the stream's own errors quote rows as well
             raise unreadable(self.place, error) from None
 
 
@@ -99,7 +117,7 @@ def hardened_connection(threads: int, files: Sequence[str] = ()) -> duckdb.DuckD
     return connection
 
 
-def unreadable(place: str, error: duckdb.Error) -> SourceError:
+def unreadable(place: str, error: Exception) -> SourceError:
     """The refusal of data that DuckDB cannot read: where, and never what stands there."""
     line = _CSV_LINE.search(str(error))
     where = f"{place}, line {line[1]}" if line else place
@@ -127,6 +145,21 @@ def read_expression(column: ColumnDeclaration, physical: Physical) -> str:
         return f"TRY_CAST({raw} AS {target})"
     if column.type is ColumnType.INTEGER:
         return f"CASE WHEN {raw} = trunc({raw}) THEN TRY_CAST({raw} AS {target}) END"
-    if physical is Physical.FLOAT:
+    if physical in (Physical.FLOAT, Physical.REAL):
         return f"TRY_CAST(CAST({raw} AS VARCHAR) AS {target})"
     return f"TRY_CAST({raw} AS {target})"
+
+
+def check_readable(scan: Scan, column: ColumnDeclaration) -> None:
+    """Raise `SourceError` unless the scan has the column in a type that can be read as declared."""
+    physical = scan.types.get(column.physical)
+    if physical is None:
+        raise SourceError(
+            f"{scan.place} has no column {column.physical!r} (declared as {column.name}); "
+            "name the right one with physical"
+        )
+    if physical not in READABLE[column.type]:
+        raise SourceError(
+            f"{scan.place}: column {column.physical!r} holds {physical.value}, which cannot be read as "
+            f"{column.type.value}; declare another type or convert it"
+        )

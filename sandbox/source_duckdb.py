@@ -23,8 +23,9 @@ from sandbox.cells import CellPlan, CellTotals
 from sandbox.declaration_model import DatasetDeclaration, FileFormat, FileSource
 from sandbox.errors import SourceError, SourceUnavailableError
 from sandbox.scan import Physical, Scan, hardened_connection
-from sandbox.source_cells import cell_totals, plan_columns
+from sandbox.source_cells import cell_totals
 from sandbox.source_check import check_persons, check_rows
+from sandbox.source_columns import plan_columns
 from sandbox.violations import Violation
 
 MAX_HEADER_CHARACTERS: Final = 1 << 20
@@ -232,7 +233,7 @@ def _physical(kind: pa.DataType) -> Physical:
         (pa.types.is_boolean, Physical.BOOLEAN),
         (pa.types.is_integer, Physical.INTEGER),
         (pa.types.is_decimal, Physical.DECIMAL),
-        (pa.types.is_float32, Physical.FLOAT),
+        (pa.types.is_float32, Physical.REAL),
         (pa.types.is_float64, Physical.FLOAT),
         (pa.types.is_string, Physical.TEXT),
         (pa.types.is_large_string, Physical.TEXT),

@@ -23,8 +23,9 @@ from sandbox.cells import CellPlan, CellTotals
 from sandbox.declaration_model import DatasetDeclaration, PostgresSource
 from sandbox.errors import SourceError, SourceUnavailableError
 from sandbox.scan import Physical, Scan, hardened_connection, quoted
-from sandbox.source_cells import cell_totals, plan_columns
+from sandbox.source_cells import cell_totals
 from sandbox.source_check import check_persons, check_rows, person_column
+from sandbox.source_columns import plan_columns
 from sandbox.violations import Severity, Violation, ViolationKind
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ WHERE n.nspname = $1 AND c.relname = $2"""
 
 _NUMBERS: Final = {
     **dict.fromkeys(("int2", "int4", "int8"), (Physical.INTEGER, "int8")),
-    **dict.fromkeys(("float4", "float8"), (Physical.FLOAT, None)),
+    "float4": (Physical.REAL, None),
+    "float8": (Physical.FLOAT, None),
     "numeric": (Physical.TEXT, "text"),  # as text it stays exact at any precision, and NaN stays recognisable
 }
 _CATEGORIES: Final = {"S": (Physical.TEXT, "text"), "E": (Physical.TEXT, "text"), "B": (Physical.BOOLEAN, None)}
@@ -147,7 +149,7 @@ class PostgresRelation:
         with self._snapshot() as cursor:
             self._verify_unchanged(cursor)
             types = self._types(cursor)
-            with self._scan(cursor, types, [column.physical for column in columns]) as scan:
+            with self._scan(cursor, types, [column.declared.physical for column in columns]) as scan:
                 return cell_totals(scan, plan, declaration)
 
     def close(self) -> None:

@@ -31,8 +31,8 @@ _EXPONENTIATION: Final = 1.9
 """Measured costs in products of a full by a half-size number modulo n^2: a squaring of a full number, an entry of the
 table, and, for each bit of n, an exponentiation by n."""
 
-_OBJECT_BYTES: Final = 82
-"""A number's object, its allocation's overhead and its place in a list, beside its digits."""
+_OBJECT_BYTES: Final = 96
+"""A number's object, its allocation's header and its place in a list, beside its digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class CombShape:
 
     def table_bytes(self, modulus_bits: int) -> int:
         """Memory of the table for an n of `modulus_bits` bits."""
-        return self.entries * 2 * (8 * -(-modulus_bits // 64) + _OBJECT_BYTES)
+        return self.entries * 2 * _number_bytes(modulus_bits)
 
     def build_cost(self, modulus_bits: int) -> float:
         """Cost of the base h^n and of its table, in half-size products."""
@@ -66,6 +66,18 @@ class CombShape:
     def use_cost(self) -> float:
         """Cost of one power, in half-size products."""
         return self.columns + _SQUARING * (self.steps - 1)
+
+
+def _number_bytes(modulus_bits: int) -> int:
+    """Memory of one residue modulo n, an upper bound that was measured from 512 to 8192 bits.
+
+    gmpy2 keeps freed numbers of up to 64 words for reuse, so that short residues come to sit where a product was, at
+    twice their length; malloc leaves gaps between the allocations of more than a kilobyte that long ones need.
+    """
+    digits = 8 * -(-modulus_bits // 64)
+    if modulus_bits <= 2048:
+        return 2 * digits + _OBJECT_BYTES
+    return (digits if modulus_bits <= 4096 else digits * 3 // 2) + _OBJECT_BYTES
 
 
 def textbook_cost(modulus_bits: int) -> float:

@@ -396,10 +396,14 @@ class Federation:
             tuple(party_record(name, roles[name]) for name in sorted(roles)),
             (ANCHOR,),
         )
-        self.providers = {name: Provider(self, name, data[name]) for name in names}
+        self.providers = {name: self.provider(name, data[name]) for name in names}
         self.merchant = Merchant(self)
         self.contract = self._contract(tuple(names))
         self.contract_id = self._put_in_force()
+
+    def provider(self, name: str, rows: Sequence[Row]) -> Provider:
+        """A provider over its rows; a subclass may hold other data."""
+        return Provider(self, name, rows)
 
     def run(self, **changes: Any) -> MerchantResult:
         """One aggregate from end to end."""

@@ -61,6 +61,73 @@ def test_an_aggregate_from_the_shell_is_json_csv_or_a_table(unseen, contract):
     assert out.splitlines()[0].split("\t") == ["education", "count", "mean(wage)", "contributors"]
 
 
+EVERY_STATISTIC = (
+    *("--count", "--sum", "wage", "--mean", "wage", "--variance", "wage", "--std", "education"),
+    *("--covariance", "wage,education", "--correlation", "wage,education", "--weighted-mean", "wage:education"),
+    *("--regression", "wage~education", "--histogram", "education", "--quantile", "education:0.25,0.75"),
+    *("--anova", "wage~parttime", "--statistic", "median(education)"),
+)
+
+
+def test_every_statistic_can_be_asked_for_from_the_shell(unseen, contract):
+    code, out, err = unseen("analyst", "aggregate", contract, *EVERY_STATISTIC, "--json")
+    assert code == 0, err
+    answer = json.loads(out)
+    (cell,) = answer["cells"]
+    assert set(cell) == {
+        "count",
+        "sum(wage)",
+        "mean(wage)",
+        "variance(wage)",
+        "std(education)",
+        "covariance(wage,education)",
+        "correlation(wage,education)",
+        "weighted_mean(wage,education)",
+        *(f"quantile(education,{p}){what}" for p in ("0.25", "0.5", "0.75") for what in ("", " error")),
+        "contributors",
+    }
+    assert None not in cell.values()
+    assert list(answer["tables"]) == [
+        "regression(wage~education)",
+        "regression(wage~education) fit",
+        "histogram(education)",
+        "anova(wage~parttime)",
+        "quantile(education,0.25,0.75)",
+        "quantile(education,0.5)",
+    ]
+    histogram = answer["tables"]["histogram(education)"]
+    assert sum(row["count"] for row in histogram["rows"]) == cell["count"] == 240
+    assert histogram["units"] == {"count": "rows"}
+    assert [row["term"] for row in answer["tables"]["regression(wage~education)"]["rows"]] == [
+        "(intercept)",
+        "education",
+    ]
+
+
+def test_one_table_at_a_time_goes_into_a_pipe(unseen, contract):
+    arguments = ("aggregate", contract, "--regression", "wage~education", "--histogram", "education")
+    code, out, err = unseen("analyst", *arguments, "--csv")
+    assert code == 0
+    assert out.splitlines()[0] == "term,coefficient,std error,t,p,unit,contributors"
+    assert "--table NAME picks: 'regression(wage~education) fit', 'histogram(education)'" in err
+    code, out, _ = unseen("analyst", *arguments, "--csv", "--table", "fit")
+    assert out.splitlines()[0].startswith("n,R2,adjusted R2")
+    code, out, _ = unseen("analyst", *arguments, "--table", "histogram")
+    assert out.splitlines()[0].split("\t") == ["education", "count", "contributors"]
+    assert len(out.splitlines()) == 5
+
+
+def test_a_table_that_is_not_asked_for_is_told_before_anything_is_paid(fed, unseen, contract):
+    _, before, _ = unseen("analyst", "statement", contract, "--json")
+    code, out, err = unseen("analyst", "aggregate", contract, "--regression", "wage~education", "--table", "anova")
+    assert (code, out) == (2, "")
+    assert "'regression(wage~education)'" in err
+    assert unseen("analyst", "aggregate", contract, "--count", "--json", "--table", "x")[0] == 2
+    assert unseen("analyst", "aggregate", contract, "--weighted-mean", "wage")[0] == 2
+    assert unseen("analyst", "aggregate", contract, "--quantile", "wage:")[0] == 2
+    assert unseen("analyst", "statement", contract, "--json")[1] == before
+
+
 def test_statements_of_the_merchant_and_the_providers_add_up(fed, unseen, contract):
     totals = {}
     for party in ("analyst", *fed.providers):

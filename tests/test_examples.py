@@ -10,7 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import scipy.stats
 
+from parties.demo_data import load_cps1988
 from parties.entropy import SystemEntropy
 from sandbox.application import load_application
 from sandbox.contract_checks import check_fit
@@ -18,6 +20,7 @@ from sandbox.declaration import load_declaration
 from sandbox.drafting import draft_contract
 from sandbox.errors import DeclarationError
 from sandbox.source import open_source
+from tests.parties.federation import Policy, federation
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 ROWS = "patient,总费用,age,性别,admitted_month,hospital\n" + "p1,12.50,41,男,3,renmin\np2,700000,,女,12,renmin\n" * 2000
@@ -93,6 +96,21 @@ def test_the_way_to_phe_and_back_runs_and_every_sum_agrees(tmp_path: Path) -> No
     assert [line.split("  ")[0] for line in lines] == ["keys", "phe to us", "us to phe", "packed"]
     assert "[1000, 0, 5, 100000] = [1000, 0, 5, 100000]" in lines[1]
     assert "[-28750, 7725, 500, -299897]" in lines[3]
+
+
+def test_a_regression_over_four_bureaus_is_that_over_their_rows_together(tmp_path: Path) -> None:
+    rows = load_cps1988().assign(region=lambda frame: frame["region"].astype(str))
+    frames = {str(name): own for name, own in rows.groupby("region")}
+    with federation(tmp_path, frames, policy=Policy(min_group_size=10, declared_rows=10_000)) as fed:
+        fed.contract()
+        fed.merchant.close()
+        command = [sys.executable, str(EXAMPLES / "joint_statistics.py"), str(fed.merchant_home.path)]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    slope, _, r, _, error = scipy.stats.linregress(rows["education"], rows["wage"])
+    said = f"{slope:+.2f} USD/week per years (standard error {error:.2f}); R2 is {r * r:.3f} over 28155 persons."
+    assert said in done.stdout
+    assert "[8, 12)" in done.stdout
 
 
 def test_both_readmes_link_the_examples() -> None:

@@ -1,0 +1,281 @@
+"""The overlap guard: what a dataset was answered for is remembered, and what it must not be asked for is refused.
+
+A call reserves its cells when it makes its offer, settles on those that the roster leaves open, and remembers them
+before its part leaves. Checking and reserving is one step under the dataset's lock, so that calls at the same time are
+never answered what one of them alone would not be. A reservation ends with its call; what is remembered stays, over
+all queries, contracts, merchants and versions of the dataset, and is backed up with the vault.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Final, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from audit.canonical import canonicalise
+from audit.receipt import participants_digest
+from sandbox.cells import CellOfRow
+from sandbox.errors import SandboxError
+from sandbox.overlap_near import near_pairs
+from sandbox.overlap_rules import Earlier, GuardedTable, OverlapRule, Role, refuse
+from sandbox.overlap_store import Became, OverlapStore, SetNumbers
+from sandbox.release import OwnTotals, ReleasePolicy
+from sandbox.row_identity import RowIdentity
+from sandbox.row_sets import Index, Mask, RowSets, RowSpace
+from sandbox.vault import Vault
+
+_Value = TypeVar("_Value", np.bool_, np.int64)
+
+_NO_SET: Final = 2**32 - 1
+_RECALLED: Final = np.dtype([("refused", "?"), ("closed", "?"), ("set", "<u4")])
+
+
+class OverlapError(SandboxError):
+    """The cells that a roster leaves open must not be answered, or the call's reservation has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskedTable:
+    """One table of a question: levels a grouping column, and for each row position its cell (-1: none)."""
+
+    shape: tuple[int, ...]
+    rows: CellOfRow
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a call asks of a dataset, after the rules that need no memory: `withheld` cells over all tables."""
+
+    tables: tuple[AskedTable, ...]
+    withheld: tuple[bool, ...]
+    participants: tuple[str, ...]
+    policy: ReleasePolicy
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Which cells are withheld, and which are refused to all; no cell is both."""
+
+    withheld: tuple[bool, ...]
+    refused: tuple[bool, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Reservation:
+    """A call's cells. `tables` are as the rules left them: what would be answered, and what is withheld for itself.
+
+    `question` is the hash of all that was asked, None where the answer is not the one that the rules alone would give.
+    `numbers` has for each table those of cells that are kept already, -1 for others. `closed` is what the roster
+    closes, None before it is known; `kept_closed` what it closed when this very question was answered before.
+    """
+
+    question: str | None
+    digest: str
+    rule: OverlapRule
+    tables: Sequence[GuardedTable]
+    refused: Mask
+    numbers: Sequence[Index]
+    kept_closed: Mask | None = None
+    closed: Mask | None = None
+
+    def earlier(self) -> Earlier:
+        """What other calls are held against: whether others' totals go with a withheld cell is not known yet."""
+        sets: list[RowSets] = []
+        roles: list[Role] = []
+        for table in self.tables:
+            answered, withheld = table.answers().sets, table.cells.take(np.flatnonzero(table.withheld))
+            sets += [answered, withheld]
+            roles += [Role.ANSWERED] * len(answered) + [Role.BESIDE_OTHERS] * len(withheld)
+        participants = np.full(len(roles), self.rule.participants, dtype=np.uint32)
+        return Earlier(RowSets.join(sets), np.array(roles, dtype=np.uint8), participants)
+
+
+class OverlapGuard:
+    """One dataset's guard. Threads may share it.
+
+    Every method raises `VaultError` when what is remembered cannot be read.
+    """
+
+    def __init__(self, vault: Vault, dataset: str, identity: RowIdentity) -> None:
+        self._space = RowSpace(identity)
+        self._store = OverlapStore(vault, dataset, self._space)
+        self._reserved: dict[str, tuple[_Reservation, Earlier]] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def answered(self) -> int:
+        """How many different sets of rows have been answered, sums over cells included."""
+        with self._lock:
+            return self._store.answered
+
+    def reserve(self, call: str, question: Question) -> Verdict:
+        """Decide which cells are refused, and reserve the others for the call until `release`."""
+        by_id = [self._space.by_id(table.rows) for table in question.tables]
+        name = _hash(question, by_id, self._space.scheme)
+        with self._lock:
+            recalled = self._store.recall(name)
+        cells = []
+        if recalled is None:  # outside of the lock, for it takes the longest
+            pairs = zip(by_id, question.tables, strict=True)
+            cells = [self._space.split(rows, prod(table.shape)) for rows, table in pairs]
+        digest = participants_digest(question.participants)
+        secret = question.policy.own_totals is OwnTotals.SECRET
+        with self._lock:
+            rule = OverlapRule(question.policy.overlap_k, secret, self._store.participants(digest))
+            if recalled is None:
+                tables, refused = self._decide(question, cells, rule)
+                held = _Reservation(name, digest, rule, tables, refused, [np.full(len(sets), -1) for sets in cells])
+            else:
+                known = np.frombuffer(recalled, dtype=_RECALLED)
+                numbers = [np.where(part == _NO_SET, -1, part) for part in _parts(known["set"].astype("i8"), question)]
+                tables = _guarded(question, [self._store.kept(part) for part in numbers], known["refused"])
+                held = _Reservation(name, digest, rule, tables, known["refused"], numbers, known["closed"])
+            self._reserved[call] = held, held.earlier()
+        withheld = np.array(question.withheld, dtype=bool) & ~held.refused
+        return Verdict(tuple(withheld.tolist()), tuple(held.refused.tolist()))
+
+    def settle(self, call: str, closed: Sequence[bool]) -> None:
+        """Hold what the roster leaves open against all that is earlier: closing a cell changes the sums over it.
+
+        Raises `OverlapError`: some sum must not be known, or the call's reservation has ended.
+        """
+        shut = np.array(closed, dtype=bool)
+        with self._lock:
+            held = replace(self._held(call), closed=shut)
+            tables = _copies(held.tables)
+            for table, part in zip(tables, _parts(shut, tables), strict=True):
+                table.opened &= ~part
+            if _differ(tables, held.tables):
+                checked = _copies(tables)
+                refuse(checked, self._earlier(but=call), held.rule, self._space)
+                if _differ(tables, checked):
+                    raise OverlapError("what others closed leaves sums open that are too near to earlier answers")
+                held = replace(held, tables=tables, question=None, kept_closed=None)
+            self._reserved[call] = held, held.earlier()
+
+    def remember(self, call: str) -> None:
+        """Make durable what the call is about to be answered; its reservation ends.
+
+        Raises:
+            OverlapError: the call's reservation has ended, or the call is not settled.
+            VaultError: nothing could be kept, and nothing may leave.
+        """
+        with self._lock:
+            held = self._held(call)
+            if held.closed is None:
+                raise OverlapError("the call is not settled")
+            if held.kept_closed is None or not np.array_equal(held.kept_closed, held.closed):
+                self._keep(held, held.closed)
+            del self._reserved[call]
+
+    def release(self, call: str) -> None:
+        """End the call's reservation; nothing happens if there is none."""
+        with self._lock:
+            self._reserved.pop(call, None)
+
+    def _held(self, call: str) -> _Reservation:
+        if call not in self._reserved:
+            raise OverlapError("the call has ended")
+        return self._reserved[call][0]
+
+    def _earlier(self, but: str = "") -> list[Earlier]:
+        return [self._store.earlier, *(sets for call, (_, sets) in self._reserved.items() if call != but)]
+
+    def _decide(
+        self, question: Question, cells: Sequence[RowSets], rule: OverlapRule
+    ) -> tuple[list[GuardedTable], Mask]:
+        """The tables as the rules leave them, and the cells that are refused."""
+        tables = _guarded(question, cells, np.zeros(len(question.withheld), dtype=bool))
+        before = _copies(tables)
+        refuse(tables, self._earlier(), rule, self._space)
+        taken = [
+            (old.opened ^ new.opened) | (old.withheld ^ new.withheld) for old, new in zip(before, tables, strict=True)
+        ]
+        return tables, np.concatenate(taken)
+
+    def _keep(self, held: _Reservation, closed: Mask) -> None:
+        sets: list[RowSets] = []
+        roles: list[Index] = []
+        numbers: list[Index] = []
+        unions: dict[int, Index] = {}
+        places: list[Index] = []
+        count = 0
+        for table, known, shut in zip(held.tables, held.numbers, _parts(closed, held.tables), strict=True):
+            answers, withheld = table.answers(), np.flatnonzero(table.withheld)
+            own = np.concatenate([answers.numbers, withheld])
+            place = np.full(len(table.opened), -1)
+            place[own] = np.arange(count, count + len(own))
+            count += len(own)
+            sums = answers.unions
+            unions |= {count + index: place[members] for index, members in enumerate(sums.members)}
+            count += len(sums.members)
+            sets += [table.cells.take(own), sums.sets]
+            numbers += [known[own], np.full(len(sums.members), -1)]
+            beside = np.where(shut[withheld], Role.WITHHELD, Role.BESIDE_OTHERS)
+            roles += [np.full(len(answers.numbers), Role.ANSWERED), beside, np.full(len(sums.members), Role.ANSWERED)]
+            places.append(place)
+        joined, all_numbers = RowSets.join(sets), np.concatenate(numbers)
+        unknown = np.flatnonzero(all_numbers < 0)
+        for pair in near_pairs(joined.take(unknown), self._store.earlier.sets, self._space, k=0):
+            all_numbers[unknown[pair.new]] = self._store.numbers[pair.old]
+        became = Became(joined, np.concatenate(roles).astype(np.uint8), all_numbers, unions)
+
+        def pack(kept: SetNumbers) -> bytes:
+            recalled = np.zeros(len(closed), dtype=_RECALLED)
+            where = np.concatenate(places)
+            recalled["refused"], recalled["closed"], recalled["set"] = held.refused, closed, _NO_SET
+            recalled["set"][where >= 0] = kept[where[where >= 0]]
+            return recalled.tobytes()
+
+        self._store.remember(became, held.digest, held.question, pack)
+
+
+def _hash(question: Question, by_id: Sequence[CellOfRow], scheme: str) -> str:
+    """Everything that the rules look at, but what is remembered."""
+    policy = question.policy
+    head = canonicalise(
+        {
+            "participants": participants_digest(question.participants),
+            "k": policy.overlap_k,
+            "own_totals": policy.own_totals.value,
+            "scheme": scheme,
+            "shapes": [list(table.shape) for table in question.tables],
+            "rows": [len(rows) for rows in by_id],
+        }
+    )
+    digest = hashlib.sha256(head + b"\x00" + bytes(question.withheld))
+    for rows in by_id:
+        digest.update(np.ascontiguousarray(rows, dtype="<i4").data)
+    return digest.hexdigest()
+
+
+def _guarded(question: Question, cells: Sequence[RowSets], refused: Mask) -> list[GuardedTable]:
+    tables = []
+    withheld = np.array(question.withheld, dtype=bool)
+    parts = zip(question.tables, cells, _parts(withheld, question), _parts(refused, question), strict=True)
+    for table, sets, own, shut in parts:
+        tables.append(GuardedTable(table.shape, sets, ~own & ~shut, own & ~shut & sets.sketches.any(axis=1)))
+    return tables
+
+
+def _parts(values: npt.NDArray[_Value], tables: Question | Sequence[GuardedTable]) -> list[npt.NDArray[_Value]]:
+    """Split what is numbered through over all cells by table."""
+    shapes = [table.shape for table in (tables.tables if isinstance(tables, Question) else tables)]
+    return np.split(values, np.cumsum([prod(shape) for shape in shapes])[:-1])
+
+
+def _copies(tables: Sequence[GuardedTable]) -> list[GuardedTable]:
+    return [replace(table, opened=table.opened.copy(), withheld=table.withheld.copy()) for table in tables]
+
+
+def _differ(one: Sequence[GuardedTable], other: Sequence[GuardedTable]) -> bool:
+    return any(
+        not np.array_equal(first.opened, second.opened) or not np.array_equal(first.withheld, second.withheld)
+        for first, second in zip(one, other, strict=True)
+    )

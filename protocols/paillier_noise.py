@@ -121,16 +121,14 @@ def noise_plan(key: PublicKey, count: int, workers: int = 1) -> NoisePlan:
 
     The rule counts products of a full and a half-size number modulo n^2 (`fixed_base` has the measured ratios): r^n for
     each ciphertext, or h_s and its table once a worker and a power for each ciphertext. Every shape of table within
-    `TABLE_BYTES` is considered, for the count rounded up to a power of four: so few different tables serve all counts,
-    and the one that a worker has is the right one for its next batch. Keys that do not declare DJN always get textbook.
+    `TABLE_BYTES` is considered, for the count rounded up to a power of two: so few different tables serve all counts,
+    and the one that a worker has is often the right one for its next batch. Keys that do not declare DJN always get
+    textbook noise.
     """
     if key.scheme is not Scheme.DJN:
         return NoisePlan(key, None)
     each = -(-count // workers_for(count, workers, SHARE))
-    rounded = 1
-    while rounded < each:
-        rounded *= 4
-    shape = cheapest_shape(_exponent_bits(key), key.bits, rounded)
+    shape = cheapest_shape(_exponent_bits(key), key.bits, 1 << max(0, each - 1).bit_length())
     table_cost = shape.build_cost(key.bits) + each * shape.use_cost
     return NoisePlan(key, None if each * textbook_cost(key.bits) <= table_cost else shape)
 

@@ -106,6 +106,11 @@ def test_batches_keep_order_and_tell_progress(small_key):
     assert seen == [1, 2, 3]
 
 
+def test_an_empty_batch_is_empty(small_key):
+    assert encrypt_batch([], small_key.public_key, executor=InlineExecutor()) == []
+    assert decrypt_batch([], small_key, executor=InlineExecutor()) == []
+
+
 def test_one_plaintext_out_of_range_refuses_its_batch_before_any_work(small_key):
     key = small_key.public_key
     with pytest.raises(OverflowRefusedError):

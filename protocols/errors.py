@@ -36,6 +36,10 @@ class MaskError(ProtocolError):
     """A pairwise mask cannot be agreed or would not cancel (bad public key, wrong roster)."""
 
 
+class NoiseError(ProtocolError):
+    """Noise for a private release cannot be drawn as asked: a variance, a count or the shares are out of their limits."""
+
+
 class FixedPointError(ProtocolError):
     """A number is no plain decimal, or is not exact at the declared decimals."""
 
@@ -49,3 +53,11 @@ class BatchCancelledError(ProtocolError):
 
     def __init__(self, done: int, total: int) -> None:
         super().__init__(f"given up after {done} of {total} items, as asked")
+
+
+class PrivacyCostError(ProtocolError):
+    """A privacy cost, a budget or an epsilon is unknown, malformed or out of its limits; nothing was charged."""
+
+
+class BudgetExhaustedError(ProtocolError):
+    """A spend would leave every order of the privacy filter over its bound; nothing was charged."""

@@ -11,7 +11,7 @@ import pandas as pd
 from parties.client.result_cells import Answer, ReleasedCells, group_label
 from parties.client.result_columns import Columns
 from parties.client.result_figures import WHY_UNDEFINED, figure, is_table, unit_of
-from parties.client.result_moments import NO_ROWS_HAVE_THESE
+from parties.client.result_moments import NO_ROWS_HAVE_THESE, StatisticSums
 from parties.client.result_notes import Notes
 from parties.client.result_tables import quantile_figures, tables_of
 from parties.client.statistic_text import probability_text, statistic_name
@@ -76,12 +76,13 @@ def _add_figures(columns: Columns, answer: Answer, notes: Notes) -> int:
 
 
 def _values(answer: Answer, statistic: Statistic, notes: Notes) -> list[int | float | None]:
+    sums = StatisticSums.of(statistic, answer.frame)
     values: list[int | float | None] = []
     for index, cell in enumerate(answer.table(None).cells()):
         value = None
         if cell is not None:
             try:
-                value = figure(statistic, answer.frame, cell)
+                value = figure(sums, cell)
                 missing = f"undefined, {WHY_UNDEFINED.get(statistic.kind, '')}"
             except InconsistentTotalsError:
                 missing = NO_ROWS_HAVE_THESE

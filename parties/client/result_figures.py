@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Final
 
 from parties.client.result_cells import Sums
-from parties.client.result_moments import moments_of
+from parties.client.result_moments import StatisticSums
 from protocols.errors import InconsistentTotalsError
 from protocols.moments import Moments, exact_covariance
 from protocols.rounding import root_to_float, to_float
@@ -43,36 +43,32 @@ def is_table(statistic: Statistic) -> bool:
             return False
 
 
-def figure(statistic: Statistic, frame: Frame, sums: Sums) -> int | float | None:
+def figure(sums: StatisticSums, cell: Sums) -> int | float | None:
     """Return a statistic that is one number, over one cell; a count is an integer.
 
     Raises:
         InconsistentTotalsError: no rows have these sums.
     """
-    measures = statistic.measures(frame)
-    decimals = [frame.column(name).decimals for name in statistic.columns]
-    count = sums[measures[-1]]
-    match statistic.kind:
+    values, decimals = sums.values(cell), sums.decimals
+    match sums.statistic.kind:
         case StatisticKind.COUNT:
-            return count
+            return values[-1]
         case StatisticKind.SUM:
-            return to_float(Fraction(sums[measures[0]], 10 ** decimals[0]))
+            return to_float(Fraction(values[0], 10 ** decimals[0]))
         case StatisticKind.MEAN:
-            mean = exact_mean(sums[measures[0]], count, decimals[0])
+            mean = exact_mean(values[0], values[-1], decimals[0])
             return None if mean is None else to_float(mean)
-        case StatisticKind.VARIANCE:
-            variance = exact_covariance(moments_of(statistic, frame, sums), 0, 0)
-            return None if variance is None else to_float(variance)
-        case StatisticKind.STD:
-            variance = exact_covariance(moments_of(statistic, frame, sums), 0, 0)
-            return None if variance is None else root_to_float(variance)
+        case StatisticKind.VARIANCE | StatisticKind.STD:
+            variance = exact_covariance(sums.moments(cell), 0, 0)
+            rounded = root_to_float if sums.statistic.kind is StatisticKind.STD else to_float
+            return None if variance is None else rounded(variance)
         case StatisticKind.COVARIANCE:
-            return _covariance([sums[measure] for measure in measures], sum(decimals))
+            return _covariance(values, sum(decimals))
         case StatisticKind.WEIGHTED_MEAN:
-            weights = sums[measures[1]]
-            return to_float(Fraction(sums[measures[0]], weights * 10 ** decimals[0])) if weights else None
+            products, weights, _ = values
+            return to_float(Fraction(products, weights * 10 ** decimals[0])) if weights else None
         case _:
-            return correlation(moments_of(statistic, frame, sums), 0, 1)
+            return correlation(sums.moments(cell), 0, 1)
 
 
 def correlation(moments: Moments, first: int, second: int) -> float | None:

@@ -10,7 +10,7 @@ import pandas as pd
 from parties.client.result_cells import Answer, group_label
 from parties.client.result_columns import Columns
 from parties.client.result_figures import quotient_unit
-from parties.client.result_moments import NO_ROWS_HAVE_THESE, moment_columns, moments_by_cell
+from parties.client.result_moments import NO_ROWS_HAVE_THESE, StatisticSums, moments_by_cell
 from parties.client.result_notes import Notes
 from parties.client.statistic_text import statistic_name
 from protocols.errors import InconsistentTotalsError
@@ -33,17 +33,19 @@ def fit_name(statistic: Statistic) -> str:
 def regression_tables(answer: Answer, statistic: Statistic, notes: Notes) -> Mapping[str, pd.DataFrame]:
     """Return the table of the coefficients under the statistic's name, and that of the fit under `fit_name`."""
     name = statistic_name(statistic)
+    sums = StatisticSums.of(statistic, answer.frame)
     fits = [
-        None if moments is None else _fit(answer, statistic, moments, index, notes)
-        for index, moments in enumerate(moments_by_cell(answer, statistic, notes))
+        None if moments is None else _fit(answer, sums, moments, index, notes)
+        for index, moments in enumerate(moments_by_cell(answer, sums, notes))
     ]
     return {name: _coefficients(answer, statistic, fits), fit_name(statistic): _fits(answer, statistic, fits)}
 
 
-def _fit(answer: Answer, statistic: Statistic, moments: Moments, index: int, notes: Notes) -> LinearRegression | None:
+def _fit(answer: Answer, sums: StatisticSums, moments: Moments, index: int, notes: Notes) -> LinearRegression | None:
     """Fit one cell. Collinear predictors leave the others standing, and are named."""
+    statistic = sums.statistic
     name, place = statistic_name(statistic), group_label(answer.groups, index)
-    outcome, *predictors = (moment_columns(statistic).index(column) for column in statistic.columns)
+    outcome, *predictors = (sums.added.index(column) for column in statistic.columns)
     try:
         fit = linear_regression(moments, outcome, predictors)
     except InconsistentTotalsError:

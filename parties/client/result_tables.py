@@ -12,7 +12,7 @@ import pandas as pd
 from parties.client.result_cells import Answer, group_label
 from parties.client.result_columns import Columns
 from parties.client.result_figures import WHY_UNDEFINED, correlation, is_table, product_unit
-from parties.client.result_moments import NO_ROWS_HAVE_THESE, moment_columns, moments_by_cell, moments_of
+from parties.client.result_moments import NO_ROWS_HAVE_THESE, StatisticSums, moments_by_cell
 from parties.client.result_notes import Notes
 from parties.client.result_regression import fit_name, regression_tables
 from parties.client.statistic_text import statistic_name
@@ -104,9 +104,10 @@ def _histogram(answer: Answer, statistic: Statistic) -> pd.DataFrame:
 
 def _correlations(answer: Answer, statistic: Statistic, notes: Notes) -> pd.DataFrame:
     names = statistic.columns
-    order = [moment_columns(statistic).index(name) for name in names]
+    sums = StatisticSums.of(statistic, answer.frame)
+    order = [sums.added.index(name) for name in names]
     rows: list[list[float | None]] = []
-    for index, moments in enumerate(moments_by_cell(answer, statistic, notes)):
+    for index, moments in enumerate(moments_by_cell(answer, sums, notes)):
         rows.extend(
             [None if moments is None else correlation(moments, first, second) for second in order] for first in order
         )
@@ -138,7 +139,8 @@ def _quantiles(answer: Answer, statistic: Statistic) -> pd.DataFrame:
 
 def _anova(answer: Answer, statistic: Statistic, notes: Notes) -> pd.DataFrame:
     outcome, factor = (answer.frame.column(name) for name in statistic.columns)
-    found = [_anova_of(answer, statistic, factor, group, notes) for group in range(answer.groups.size)]
+    sums = StatisticSums.of(statistic, answer.frame)
+    found = [_anova_of(answer, sums, factor, group, notes) for group in range(answer.groups.size)]
     squared = product_unit(outcome.unit, outcome.unit)
     columns = Columns(answer.groups, len(SOURCES))
     columns.add("source", list(SOURCES) * answer.groups.size)
@@ -151,17 +153,15 @@ def _anova(answer: Answer, statistic: Statistic, notes: Notes) -> pd.DataFrame:
     return columns.frame()
 
 
-def _anova_of(
-    answer: Answer, statistic: Statistic, factor: FrameColumn, group: int, notes: Notes
-) -> OneWayAnova | None:
+def _anova_of(answer: Answer, sums: StatisticSums, factor: FrameColumn, group: int, notes: Notes) -> OneWayAnova | None:
     """Compare the open levels of one group; those that are closed are named."""
-    name, place = statistic_name(statistic), group_label(answer.groups, group)
+    name, place = statistic_name(sums.statistic), group_label(answer.groups, group)
     cells = answer.table(factor.name).group(group)
     closed = [level.label for level, cell in zip(factor.levels, cells, strict=True) if cell is None]
     if closed:
         notes.add(f"{name}: without {', '.join(closed)}, closed", place)
     try:
-        found = one_way_anova([moments_of(statistic, answer.frame, cell) for cell in cells if cell is not None])
+        found = one_way_anova([sums.moments(cell) for cell in cells if cell is not None])
     except InconsistentTotalsError:
         notes.add(f"{name}: {NO_ROWS_HAVE_THESE}", place)
         return None

@@ -8,11 +8,9 @@ import os
 from collections.abc import Callable
 from typing import Final, NoReturn, TypeAlias
 
-import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CTR
-from numpy.typing import NDArray
 
 KEY_BYTES: Final = 32
 _BLOCK_BYTES: Final = 16
@@ -39,10 +37,6 @@ class Keystream:
     def __call__(self, count: int) -> bytes:
         """Return the next `count` bytes."""
         return self._encryptor.update(bytes(count))
-
-    def fill(self, buffer: NDArray[np.uint8], zeros: bytes) -> None:
-        """Put the next bytes into a contiguous `buffer`; `zeros` are as many zero bytes, kept by the caller."""
-        self._encryptor.update_into(zeros, buffer.data)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a keystream stays where it is: its bytes must not be used twice")

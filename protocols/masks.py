@@ -1,21 +1,25 @@
 """Pairwise masks that hide one party's part and cancel in the sum over all parties.
 
-Each pair of parties agrees on a secret by ephemeral X25519 (RFC 7748) and HKDF-SHA256 (RFC 5869); for every ciphertext
-both expand it to the same number modulo n, which the party with the smaller name adds and the other subtracts (after
-Bonawitz et al. 2017, section 4). Against any coalition that misses two honest parties of the roster, the honest
-parties' parts are hidden up to their sum. Masks keep nothing honest: a party that adds another mask spoils the sum.
-The public keys are authenticated by the caller (signed offers); a pair key serves one call and attempt.
+Each pair of parties agrees on a secret by ephemeral X25519 (RFC 7748) and HKDF-SHA256 (RFC 5869). Both expand it to the
+same masks, which the party with the smaller name adds and the other subtracts (after Bonawitz et al. 2017, section 4):
+for every ciphertext a number modulo its n, or for a long vector of integers modulo 2^64 a keystream of words. Against
+any coalition that misses two honest parties of the roster, the honest parties' parts are hidden up to their sum. Masks
+keep nothing honest: a party that adds another mask spoils the sum. The public keys are authenticated by the caller
+(signed offers); a pair key serves one call and attempt.
 """
 
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
+from numpy.typing import NDArray
 
 from protocols.errors import MaskError
+from protocols.keystream import KEY_BYTES, Keystream
 
 PUBLIC_KEY_BYTES = 32
 SECRET_BYTES = 32
@@ -24,6 +28,9 @@ STATISTICAL_BITS = 128
 
 _PAIR_TAG = b"unseen:mask-pair:v1"
 _MASK_TAG = b"unseen:mask:v1"
+_STREAM_TAG = b"unseen:mask-stream:v1"
+_CHUNK_WORDS = 1 << 14
+"""Words of a stream made at once: 128 KiB, which stay in the processor's cache between AES and the addition."""
 _MAXIMUM_EXPANSION = 255 * 32
 """Bytes that one HKDF-SHA256 expansion yields at most (RFC 5869, section 2.3)."""
 
@@ -66,8 +73,7 @@ def mask(secret: bytes, index: int, modulus: int) -> int:
 
     Raises MaskError for a secret of another length, an index out of range, or a modulus too long for one expansion.
     """
-    if len(secret) != SECRET_BYTES:
-        raise MaskError(f"a pair secret has {SECRET_BYTES} bytes, this one {len(secret)}; make it with pair_secret")
+    _require_secret(secret)
     if not 0 <= index < 1 << 64:
         raise MaskError(f"ciphertext index {index} is out of 0 to 2^64-1")
     width = (modulus.bit_length() + STATISTICAL_BITS + 7) // 8
@@ -96,3 +102,44 @@ def party_mask(secrets: Mapping[str, bytes], own: str, index: int, modulus: int)
         pair = mask(secret, index, modulus)
         total += pair if own < peer else -pair
     return total % modulus
+
+
+def add_party_stream(
+    vector: NDArray[np.uint64], secrets: Mapping[str, bytes], own: str, info: Callable[[str], bytes]
+) -> None:
+    """Add to `vector`, in place, what party `own` adds to it modulo 2^64.
+
+    Args:
+        vector: contiguous words, shape (length,).
+        secrets: peer name to pair secret, one for every other party of the roster.
+        own: this party's name; it adds a pair's stream where its name sorts before the peer's, else subtracts it.
+        info: from a peer's name, what that pair's stream is bound to, in the same bytes at both ends. A pair's stream
+            is the same whenever the info is: two vectors masked with one show their difference. `secure_sum` sees to
+            it that each is used once.
+
+    Over the roster what is added sums to 0 modulo 2^64. Raises MaskError, before anything is added, for a secret of
+    another length or where `own` is among its own peers.
+
+    """
+    if own in secrets:
+        raise MaskError(f"{own} is listed as its own peer; hand over the secrets shared with the other parties only")
+    streams = {peer: mask_stream(secret, info(peer)) for peer, secret in secrets.items()}
+    for peer, stream in streams.items():
+        combine = np.add if own < peer else np.subtract
+        for start in range(0, vector.size, _CHUNK_WORDS):
+            part = vector[start : start + _CHUNK_WORDS]
+            combine(part, np.frombuffer(stream(8 * part.size), "<u8"), out=part)
+
+
+def mask_stream(secret: bytes, info: bytes) -> Keystream:
+    """Return the stream of a pair's masks modulo 2^64, little-endian words; MaskError for a secret of another length.
+
+    AES-256-CTR under HKDF-Expand(secret, tag | 0 | info).
+    """
+    _require_secret(secret)
+    return Keystream(HKDFExpand(SHA256(), KEY_BYTES, _STREAM_TAG + b"\x00" + info).derive(secret))
+
+
+def _require_secret(secret: bytes) -> None:
+    if len(secret) != SECRET_BYTES:
+        raise MaskError(f"a pair secret has {SECRET_BYTES} bytes, this one {len(secret)}; make it with pair_secret")

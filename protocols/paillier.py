@@ -24,8 +24,6 @@ def encrypt(plaintext: int, key: PublicKey, noise: NoiseSource) -> int:
     Raises OverflowRefusedError for a plaintext out of range, BadKeyError where the noise is for another key.
     """
     _check_plaintext(plaintext, key)
-
-    _check_plaintext(plaintext, key)
     _check_noise(noise, key)
     return add_plain(noise.noise(), plaintext, key)
 
@@ -105,7 +103,7 @@ def decrypt_batch(
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """A key that a worker keeps, so that its blinding goes on from one chunk to the next."""
+    """A key that a worker of its owner keeps, so that its blinding goes on from one chunk to the next."""
 
     key: PrivateKey
 

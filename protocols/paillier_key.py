@@ -216,10 +216,12 @@ class PrivateKey:
         Both exponentiations are blinded (`_Blinding`). Raises BadCiphertextError unless the ciphertext lies in (0, n^2)
         and is coprime to n.
         """
+        if not 0 < ciphertext < self.public_key.n_squared:
+            raise BadCiphertextError("range: the ciphertext is out of (0, n^2); nothing to decrypt")
         parts = self._remainders
         c_p, c_q = mpz(ciphertext) % parts.p_squared, mpz(ciphertext) % parts.q_squared
-        if not 0 < ciphertext < self.public_key.n_squared or c_p % parts.p == 0 or c_q % parts.q == 0:
-            raise BadCiphertextError("the ciphertext is out of (0, n^2) or shares a factor with n; nothing to decrypt")
+        if c_p % parts.p == 0 or c_q % parts.q == 0:  # whoever knows the primes needs no gcd
+            raise BadCiphertextError("not coprime: the ciphertext shares a factor with n; nothing to decrypt")
         m_p = self._blinding_p.logarithm(c_p) * parts.lambda_p % parts.p
         m_q = self._blinding_q.logarithm(c_q) * parts.lambda_q % parts.q
         return int(m_p + parts.p * ((m_q - m_p) * parts.p_inverse % parts.q))

@@ -100,6 +100,23 @@ def test_a_batch_too_short_for_two_preparations_runs_in_one_worker_that_the_next
     assert len({prepared for prepared, _, _ in longer}) == 2
 
 
+def linger(prepared, item):
+    time.sleep(0.02)
+
+
+def test_a_short_batch_avoids_a_busy_worker_and_comes_back_to_where_it_was_prepared(executor):
+    busy = threading.Thread(
+        target=executor.map_prepared, args=(Prepared("busy"), linger, range(20)), kwargs={"share": 32}
+    )
+    busy.start()
+    time.sleep(0.05)
+    first = executor.map_prepared(Prepared("beside"), keep, range(20), share=32)
+    assert busy.is_alive()
+    busy.join()
+    again = executor.map_prepared(Prepared("beside"), keep, range(20), share=32)  # both workers are idle now
+    assert len({prepared for prepared, _, _ in first + again}) == 1
+
+
 def test_a_batch_is_given_up_soon_after_it_is_asked_for(executor):
     asked = []
 

@@ -3,12 +3,16 @@ import secrets
 from hashlib import sha256
 from itertools import combinations
 
+import numpy as np
 import pytest
-from hypothesis import given
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import ECB
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocols.errors import MaskError
-from protocols.masks import mask, new_pair_key, pair_secret, party_mask
+from protocols.masks import add_party_stream, mask, new_pair_key, pair_secret, party_mask
 from tests.vectors.check_paillier import x25519
 
 # Points of small order on Curve25519 and its twist (Bernstein, "May the Fourth Be With You"; cr.yp.to/ecdh.html).
@@ -127,3 +131,53 @@ def test_what_cannot_be_masked_is_refused(secret, index, modulus):
 def test_a_party_is_not_its_own_peer():
     with pytest.raises(MaskError, match="own peer"):
         party_mask({"a": b"s" * 32}, "a", 0, 15)
+
+
+# Modulo 2^64.
+
+
+def bound_to(own):
+    return lambda peer: "|".join(sorted((own, peer))).encode()
+
+
+@given(st.integers(2, 6), st.integers(1, 40_000))
+@settings(max_examples=25)
+def test_the_streams_of_a_roster_cancel_modulo_two_to_the_64(parties, length):
+    names = [f"party-{number}" for number in range(parties)]
+    shared = {name: {} for name in names}
+    for number, (left, right) in enumerate(combinations(names, 2)):
+        shared[left][right] = shared[right][left] = sha256(bytes([number])).digest()
+    total = np.zeros(length, np.uint64)
+    for name in names:
+        before = total.copy()
+        add_party_stream(total, shared[name], name, bound_to(name))
+        assert np.count_nonzero(total == before) < 2 + length // 2**20
+    assert not total.any()
+
+
+def test_a_stream_is_aes_256_counter_mode_under_an_expanded_key():
+    # Independent: HKDF-Expand (RFC 5869, section 2.3) by the standard library, AES by single blocks.
+    secret, info = bytes(range(32)), b"step 7"
+    key = hmac.digest(secret, b"unseen:mask-stream:v1\x00" + info + b"\x01", "sha256")
+    block = Cipher(AES(key), ECB()).encryptor()
+    blocks = b"".join(block.update(number.to_bytes(16, "big")) for number in range(5))
+    vector = np.zeros(10, np.uint64)
+    add_party_stream(vector, {"b": secret}, "a", lambda peer: info)
+    assert vector.tolist() == [int.from_bytes(blocks[at : at + 8], "little") for at in range(0, 80, 8)]
+    add_party_stream(vector, {"a": secret}, "b", lambda peer: info)
+    assert not vector.any()
+
+
+def test_the_streams_of_two_infos_differ():
+    vector = np.zeros(1000, np.uint64)
+    add_party_stream(vector, {"b": b"s" * 32}, "a", lambda peer: b"step 1")
+    add_party_stream(vector, {"a": b"s" * 32}, "b", lambda peer: b"step 2")
+    assert vector.all()
+
+
+@pytest.mark.parametrize("shared", [{"a": b"s" * 32}, {"b": b"s" * 32, "c": b"short"}], ids=["itself", "short"])
+def test_a_stream_that_cannot_be_had_leaves_the_vector_as_it_was(shared):
+    vector = np.arange(10, dtype=np.uint64)
+    with pytest.raises(MaskError):
+        add_party_stream(vector, shared, "a", lambda peer: b"info")
+    assert vector.tolist() == list(range(10))

@@ -1,4 +1,4 @@
-"""Exact sums by cell: 64-bit integers that cannot overflow, settled into Python's before they could."""
+"""Exact sums by cell, in 64-bit integers that carry before they could overflow."""
 
 from __future__ import annotations
 
@@ -12,50 +12,46 @@ import numpy.typing as npt
 Integers: TypeAlias = npt.NDArray[np.int64]
 Cells: TypeAlias = npt.NDArray[np.intp]
 
-_ROOM: Final = 2**62
-_DIRECT: Final = 2**42  # values below are added whole, a million rows or more at a time; larger ones in two halves
+_ROOM: Final = 2**62  # leaves a carry's remainder its place
+_DIRECT: Final = 2**46  # smaller values are added whole, larger ones in two halves
 _HALF_BITS: Final = 32
+_HALF: Final = 2**_HALF_BITS - 1
 _FACTOR_BITS: Final = 31
 
 
 class CellSums:
-    """Sums of integers in each of `cells` cells.
+    """Sums of integers in each of `cells` cells, in two 64-bit words: 2^32 rows fit.
 
     Args:
-        bound: no value is larger in absolute terms; below 2^63. Cells that are never read may break it.
+        bound: no value is larger in absolute terms; at most 2^62.
     """
 
     def __init__(self, cells: int, bound: int) -> None:
-        halves = bound >= _DIRECT
         self._low = np.zeros(cells, np.int64)
-        self._high = np.zeros(cells, np.int64) if halves else None
-        self._room = _ROOM // max(1, 2**_HALF_BITS if halves else bound)
+        self._high = np.zeros(cells, np.int64)
+        self._halves = bound >= _DIRECT
+        self._room = _ROOM // max(1, 2**_HALF_BITS if self._halves else bound)
         self._rows = 0
-        self._settled = np.zeros(cells, object)
 
     def add(self, cell: Cells, values: Integers) -> None:
-        """Add `values[i]` to cell `cell[i]`; at most 2^20 rows a call."""
+        """Add `values[i]` to cell `cell[i]`; at most 2^15 rows a call."""
         if self._rows + len(values) > self._room:
-            self._settle()
+            self._carry()
         self._rows += len(values)
-        if self._high is None:
-            np.add.at(self._low, cell, values)
-        else:
-            np.add.at(self._low, cell, values & ((1 << _HALF_BITS) - 1))
+        if self._halves:
+            np.add.at(self._low, cell, values & _HALF)
             np.add.at(self._high, cell, values >> _HALF_BITS)
+        else:
+            np.add.at(self._low, cell, values)
 
     def totals(self) -> list[int]:
         """The sums so far."""
-        self._settle()
-        totals: list[int] = self._settled.tolist()
-        return totals
+        pairs = zip(self._high.tolist(), self._low.tolist(), strict=True)
+        return [(high << _HALF_BITS) + low for high, low in pairs]
 
-    def _settle(self) -> None:
-        self._settled += self._low.astype(object)
-        self._low[:] = 0
-        if self._high is not None:
-            self._settled += self._high.astype(object) * 2**_HALF_BITS
-            self._high[:] = 0
+    def _carry(self) -> None:
+        self._high += self._low >> _HALF_BITS
+        self._low &= _HALF
         self._rows = 0
 
 
@@ -72,7 +68,7 @@ class ProductSums:
         self._sums = {shift: CellSums(cells, prod(bounds) if self._whole else _ROOM) for shift in shifts}
 
     def add(self, cell: Cells, factors: Sequence[Integers]) -> None:
-        """Add the product of all `factors[..][i]` to cell `cell[i]`; at most 2^20 rows a call."""
+        """Add the product of all `factors[..][i]` to cell `cell[i]`; at most 2^15 rows a call."""
         if not self._whole:
             for shift, product in _partial_products(*factors):
                 self._sums[shift].add(cell, product)

@@ -1,4 +1,4 @@
-"""The SQL pass against a plain reading of the rules in Python."""
+"""The pass over the rows against a plain reading of the rules in Python."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import io
 import tempfile
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Context, Decimal
+from fractions import Fraction
 from math import prod
 from pathlib import Path
+from typing import TypeAlias
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,14 +18,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sandbox.cells import CellPlan, CellTotals
+from sandbox.cells import CellPlan
 from sandbox.declaration import ColumnDeclaration, DatasetDeclaration, OnViolation
 from sandbox.errors import ContractError
 from sandbox.frame import ColumnType, Frame, FrameColumn
-from sandbox.request import DomainFilter, Measure, RangeFilter
+from sandbox.request import CellGrid, CellTable, DomainFilter, Measure, RangeFilter
 from sandbox.source import open_source
+from sandbox.statistic import ROWS
 
-from .datasets import GRADE, PEOPLE, ROWS, declare, nonnull, one_table, plan
+from .datasets import GRADE, PEOPLE, declare, one_table, plan
 
 WIDE = Context(prec=100)
 NUMBERS = st.one_of(
@@ -35,25 +38,33 @@ NUMBERS = st.one_of(
     st.none(),
 )
 CATEGORIES = st.sampled_from(["a", "b", "c", "z", " a", "A", None])
+MEASURES = st.builds(
+    lambda terms, present: Measure(tuple(sorted(terms)), tuple(sorted({*terms, *present}))),
+    st.lists(st.sampled_from(["n", "x"]), max_size=2),
+    st.sets(st.sampled_from(["k", "n", "x"])),
+)
 ON_VIOLATION = st.sampled_from(["refuse", "exclude", "clip"])
+BAD, FILTERED = -2, -3
+Row: TypeAlias = tuple[str | None, ...]
+Rows: TypeAlias = list[Row]
 
 
 @dataclass(frozen=True)
 class Case:
     toml: str
-    rows: list[tuple[str | None, str | None, str | None]]
-    frame: Frame
-    group_by: tuple[str, ...]
-    filters: tuple[DomainFilter | RangeFilter, ...]
+    rows: list[tuple[str | None, ...]]
+    wanted: CellPlan
 
 
 @st.composite
 def cases(draw: st.DrawFn) -> Case:
     decimals, more = draw(st.integers(0, 3)), draw(st.integers(0, 2))
-    nullable = [draw(st.booleans()) for _ in range(3)]
+    nullable = [draw(st.sampled_from([True, True, False])) for _ in range(3)]
     edges = sorted(draw(st.sets(st.integers(0, 100), min_size=2, max_size=5)))
     unit = 10 ** (decimals + more)
     toml = PEOPLE.split("[[column]]", maxsplit=1)[0]
+    if draw(st.booleans()):
+        toml = toml.replace('update_cycle = "yearly"\n', 'update_cycle = "yearly"\nperson_id = "pid"\n')
     for name, kind, extra, null in (
         (
             "x",
@@ -93,12 +104,29 @@ def cases(draw: st.DrawFn) -> Case:
                 st.builds(RangeFilter, st.just("x"), ends, ends),
                 st.builds(DomainFilter, st.just("k"), st.sampled_from([("a",), ("b", "d"), ()])),
             ),
-            max_size=2,
+            max_size=draw(st.sampled_from([0, 1, 2])),
             unique_by=lambda item: item.column,
         )
     )
-    rows = draw(st.lists(st.tuples(NUMBERS, NUMBERS, CATEGORIES), max_size=25))
-    return Case(toml, rows, frame, draw(st.sampled_from([(), ("x",), ("k",), ("k", "x")])), tuple(filters))
+    persons = st.sampled_from(["p", "q", "r", None])
+    tidy = st.tuples(
+        st.one_of(st.sampled_from(edges).map(str), st.integers(edges[0], edges[-1]).map(str)),
+        st.integers(-10, 20).map(str),
+        st.sampled_from(["a", "b", "c"]),
+    )
+    fields = st.one_of(*[tidy] * 4, st.tuples(NUMBERS, NUMBERS, CATEGORIES))
+    size = draw(st.sampled_from([0, 12, 24]))
+    rows = [(*draw(fields), draw(persons)) for _ in range(size)]
+    tables = [
+        CellTable(
+            CellGrid(tuple(frame.column(name) for name in draw(st.sampled_from([(), ("x",), ("k",), ("k", "x")])))),
+            (ROWS, *draw(st.lists(MEASURES, unique=True, max_size=6))),
+        )
+        for _ in range(draw(st.integers(1, 3)))
+    ]
+    names = {column.name: column.name for column in frame.columns}
+    wanted = CellPlan(tuple(tables), tuple(filters), frame, names, shares=draw(st.booleans()), rows=draw(st.booleans()))
+    return Case(toml, rows, wanted)
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -108,52 +136,83 @@ def test_totals_are_those_of_a_plain_reading(case: Case) -> None:
         folder = Path(name)
         declaration = declare(folder, case.toml)
         stream = io.StringIO()
-        csv.writer(stream, lineterminator="\n").writerows([("x", "n", "k"), *case.rows])
+        csv.writer(stream, lineterminator="\n").writerows([("x", "n", "k", "pid"), *case.rows])
         (folder / "people.csv").write_text(stream.getvalue())
-        wanted = plan(
-            frame=case.frame,
-            group_by=case.group_by,
-            filters=case.filters,
-            measures=(ROWS, summed("x"), nonnull("n"), summed("n"), nonnull("k")),
-        )
-        assert open_source(declaration, folder, {}).totals(wanted, declaration) == by_hand(
-            wanted, declaration, case.rows
-        )
+        found = open_source(declaration, folder, {}).totals(case.wanted, declaration)
+        places = [place_rows(table, case.wanted, declaration, case.rows) for table in case.wanted.tables]
+        for table, totals, cells in zip(case.wanted.tables, found.tables, places, strict=True):
+            by_cell = [
+                [row for row, at in zip(case.rows, cells, strict=True) if at == cell] for cell in range(table.grid.size)
+            ]
+            usable = [[values_of(row, declaration, case.wanted.frame)[0] for row in rows] for rows in by_cell]
+            persons = [[person_of(row, declaration) for row in rows] for rows in by_cell]
+            assert totals.totals == tuple(tuple(add_up(measure, rows) for measure in table.measures) for rows in usable)
+            assert totals.support == tuple(
+                min(
+                    len({who for who, row in zip(*pair, strict=True) if is_present(measure, row)})
+                    for measure in table.measures
+                )
+                for pair in zip(persons, usable, strict=True)
+            )
+            assert totals.shares == (
+                tuple(
+                    max((share(m, *pair) for m in table.measures if len(m.terms) == 1), default=Fraction(0))
+                    for pair in zip(persons, usable, strict=True)
+                )
+                if case.wanted.shares
+                else ()
+            )
+            assert (totals.rows is not None) == case.wanted.rows
+            assert totals.rows is None or totals.rows.tolist() == [-1 if at in (BAD, FILTERED) else at for at in cells]
+        assert found.excluded_rows == sum(at in (BAD, -1) for at in places[0])
 
 
-def by_hand(wanted: CellPlan, declaration: DatasetDeclaration, rows: list[tuple[str | None, ...]]) -> CellTotals:
-    (table,) = wanted.tables
-    totals = [[0] * len(table.measures) for _ in range(table.grid.size)]
-    counts = [[0] * len(table.measures) for _ in range(table.grid.size)]
-    excluded = 0
+def place_rows(table: CellTable, wanted: CellPlan, declaration: DatasetDeclaration, rows: Rows) -> list[int]:
+    """The cell of each row, -1 without a level, or why it is in none of any table."""
+    cells = []
     for row in rows:
-        values: dict[str, int | str | None] = {}
-        bad = False
-        for raw, name in zip(row, ("x", "n", "k"), strict=True):
-            value, violates = read(raw, declaration.column(name), wanted.frame.column(name))
-            values[name] = value
-            bad = bad or violates
-        if bad:
-            excluded += 1
-            continue
-        if not all(passes(values[item.column], item, wanted.frame) for item in wanted.filters):
-            continue
+        values, bad = values_of(row, declaration, wanted.frame)
         cell = 0
         for column in table.grid.columns:
             level = place(values[column.name], column)
             cell = -1 if level is None or cell < 0 else cell * column.level_count + level
-        if cell < 0:
-            excluded += 1
-            continue
-        for index, measure in enumerate(table.measures):
-            if all(values[name] is not None for name in measure.present):
-                counts[cell][index] += 1
-                totals[cell][index] += prod(int(values[name] or 0) for name in measure.terms)
-    return one_table(tuple(map(tuple, totals)), tuple(map(min, counts)), excluded)
+        used = {name for table in wanted.tables for measure in table.measures for name in measure.columns}
+        used |= {column.name for table in wanted.tables for column in table.grid.columns}
+        used |= {item.column for item in wanted.filters}
+        if bad & used:
+            cells.append(BAD)
+        elif not all(passes(values[item.column], item, wanted.frame) for item in wanted.filters):
+            cells.append(FILTERED)
+        else:
+            cells.append(cell)
+    return cells
 
 
-def summed(column: str) -> Measure:
-    return Measure((column,), (column,))
+def values_of(row: Row, declaration: DatasetDeclaration, frame: Frame) -> tuple[dict[str, int | str | None], set[str]]:
+    """What a row's columns are, in frame units, and which of them violate."""
+    found = {
+        name: read(raw, declaration.column(name), frame.column(name)) for raw, name in zip(row, "xnk", strict=False)
+    }
+    return {name: value for name, (value, _) in found.items()}, {name for name, (_, bad) in found.items() if bad}
+
+
+def person_of(row: Row, declaration: DatasetDeclaration) -> str | int:
+    return id(row) if declaration.person_id is None or row[3] is None else row[3]
+
+
+def is_present(measure: Measure, row: dict[str, int | str | None]) -> bool:
+    return all(row[name] is not None for name in measure.present)
+
+
+def add_up(measure: Measure, rows: list[dict[str, int | str | None]]) -> int:
+    return sum(prod(int(row[name] or 0) for name in measure.terms) for row in rows if is_present(measure, row))
+
+
+def share(measure: Measure, persons: list[str | int], rows: list[dict[str, int | str | None]]) -> Fraction:
+    parts: dict[str | int, int] = {}
+    for who, row in zip(persons, rows, strict=True):
+        parts[who] = parts.get(who, 0) + abs(add_up(measure, [row]))
+    return Fraction(max(parts.values()), sum(parts.values())) if sum(parts.values()) else Fraction(0)
 
 
 def read(raw: str | None, declared: ColumnDeclaration, frame: FrameColumn) -> tuple[int | str | None, bool]:

@@ -1,6 +1,7 @@
 import copy
 import multiprocessing
 import pickle
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
@@ -83,6 +84,11 @@ def test_two_pairs_of_a_roster_have_different_streams_even_with_one_secret():
     assert terms.stream_info(0, ("b", "a")) == terms.stream_info(0, ("a", "b"))
 
 
+def test_streams_are_bound_to_the_whole_roster():
+    pair = ("a", "b")
+    assert terms_of().stream_info(0, pair) != terms_of(names=["a", "b", "d"]).stream_info(0, pair)
+
+
 def test_names_that_run_together_alike_are_told_apart():
     one = SumTerms(bytes(32), 1, ("a", "bc", "d"), 1, 1)
     other = SumTerms(bytes(32), 1, ("ab", "c", "d"), 1, 1)
@@ -102,17 +108,25 @@ def test_a_step_is_masked_once():
     party.mask(6, vector)
 
 
-def test_of_many_threads_that_mask_one_step_one_succeeds():
+class SlowStep(int):
+    """A step whose comparison takes so long that another thread compares meanwhile."""
+
+    def __ge__(self, other):
+        time.sleep(0.02)
+        return int(self) >= other
+
+
+def test_of_threads_that_mask_one_step_at_once_one_succeeds():
     terms = terms_of()
     party, vector = parties_of(terms)["a"], vectors_of(terms)["a"]
     made = []
 
-    def attempt(_):
+    def attempt(step):
         with suppress(MaskError):
-            made.append(party.mask(0, vector))
+            made.append(party.mask(step, vector))
 
-    with ThreadPoolExecutor(8) as threads:
-        list(threads.map(attempt, range(64)))
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(attempt, [SlowStep(0)] * 4))
     assert len(made) == 1
 
 
@@ -238,6 +252,16 @@ def test_a_received_vector_of_another_length_is_refused():
     masked["a"] = masked["a"][:-1]
     with pytest.raises(LayoutError, match="agreed"):
         sum_masked(masked, terms)
+
+
+@pytest.mark.parametrize("excess", [1, -1, 2**63 - 3 * BOUND, -(2**63) + 3 * BOUND])
+def test_a_sum_out_of_the_bounds_is_refused_on_either_side(excess):
+    terms = terms_of(1)
+    most = terms.largest_sum if excess > 0 else -terms.largest_sum
+    vectors = {"a": np.array([most]).view(np.uint64), "b": np.zeros(1, np.uint64), "c": np.zeros(1, np.uint64)}
+    assert sum_masked(vectors, terms).tolist() == [most]
+    with pytest.raises(InconsistentTotalsError):
+        sum_masked(vectors | {"b": np.array([excess]).view(np.uint64)}, terms)
 
 
 # Masks or Paillier.

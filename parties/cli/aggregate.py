@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as RichProgress
 
-from parties.cli.output import HomeOption, JsonOption, PassphraseOption, emit_json, open_home, talk
+from parties.cli.output import HomeOption, JsonOption, PassphraseOption, emit_json, emit_table, open_home, say, talk
 from parties.cli.result_output import as_object, emit_csv, emit_tables, find_table, tell
 from parties.cli.statistic_options import (
     AnovaOption,
@@ -30,6 +30,7 @@ from parties.cli.statistic_options import (
 )
 from parties.client.merchant import TIMEOUT_SECONDS, UNFINISHED, Merchant
 from parties.client.query import read_query
+from parties.client.quote import Quote
 from parties.client.result_tables import table_names
 from parties.errors import UsageError
 from sandbox.statistic import StatisticKind
@@ -89,6 +90,9 @@ def aggregate(  # noqa: PLR0913, PLR0917  (each is an option of the command)
             help="A filter on declared values or bin edges, such as 'education>=12' or 'smsa=yes,no'; repeatable.",
         ),
     ] = None,
+    quote: Annotated[
+        bool, typer.Option("--quote", help="Say what it would cost, from the contract alone, and ask nothing.")
+    ] = False,
     timeout: Annotated[float, typer.Option("--timeout", min=1, help="Seconds until it is given up.")] = TIMEOUT_SECONDS,
     csv: Annotated[bool, typer.Option("--csv", help="Write CSV to stdout: one table.")] = False,
     table: Annotated[
@@ -130,6 +134,9 @@ def aggregate(  # noqa: PLR0913, PLR0917  (each is an option of the command)
             query = read_query(merchant.contract(contract).contract.frame, asked, names, where or [])
             # A table that is not there is told before the call is paid for.
             shown = None if table is None else find_table(table_names(query), table)
+            if quote:
+                _tell_quote(merchant.quote_for(contract, query), json=json)
+                return
             result = merchant.ask(contract, query, timeout=timeout)
     except KeyboardInterrupt:
         talk("Interrupted. If the call was sent, it may have been paid for: unseen resume fetches its answer")
@@ -141,6 +148,23 @@ def aggregate(  # noqa: PLR0913, PLR0917  (each is an option of the command)
         emit_csv(result, shown)
     else:
         emit_tables(result, shown)
+
+
+def _tell_quote(quoted: Quote, *, json: bool) -> None:
+    if json:
+        emit_json(
+            {
+                "price": str(quoted.price),
+                "providers": {name: str(price) for name, price in quoted.providers.items()},
+                "currency": quoted.currency,
+                "cells": quoted.cells,
+                "ciphertexts": quoted.ciphertexts,
+            }
+        )
+        return
+    rows = [*quoted.providers.items(), (say("in all", "合计"), quoted.price)]
+    emit_table(["provider", quoted.currency], [[name, str(price)] for name, price in rows])
+    talk(f"{quoted.cells} cells, {quoted.ciphertexts} ciphertexts from each provider; nothing was sent")
 
 
 def resume(home: HomeOption = None, passphrase_file: PassphraseOption = None, json: JsonOption = False) -> None:

@@ -1,4 +1,4 @@
-"""What officials read in Chinese where the code has a word of its own: states, uses, grades, violations, denials.
+"""What people read in Chinese where the code has a word of its own: states, uses, grades, statistics, denials.
 
 A word stands beside its code, `生效 (active)`, so that a person and the documentation speak of the same thing.
 """
@@ -20,6 +20,7 @@ from sandbox.contract_states import ContractAction, ContractState
 from sandbox.errors import DenialReason
 from sandbox.frame import ColumnType, Use
 from sandbox.grades import Grade
+from sandbox.statistic import StatisticKind
 from sandbox.violations import Severity, Violation
 
 WORDS: Final[Mapping[Enum, str]] = {
@@ -65,6 +66,18 @@ WORDS: Final[Mapping[Enum, str]] = {
     Standing.OPEN: "尚未会签",
     Standing.ACKNOWLEDGED: "已会签",
     Standing.ABORTED: "已中止",
+    StatisticKind.COUNT: "计数",
+    StatisticKind.SUM: "合计",
+    StatisticKind.MEAN: "均值",
+    StatisticKind.VARIANCE: "方差",
+    StatisticKind.STD: "标准差",
+    StatisticKind.COVARIANCE: "协方差",
+    StatisticKind.CORRELATION: "相关系数",
+    StatisticKind.WEIGHTED_MEAN: "加权均值",
+    StatisticKind.REGRESSION: "线性回归",
+    StatisticKind.HISTOGRAM: "直方图",
+    StatisticKind.QUANTILE: "分位数",
+    StatisticKind.ANOVA: "方差分析",
     Misbehaviour.FORKED: "分叉",
     Misbehaviour.SHRUNK: "回退",
 }
@@ -125,6 +138,12 @@ DAMAGES: Final[Mapping[Damage, str]] = {
 def word(code: Enum) -> str:
     """Return the code's value; under a Chinese locale its word, the value in brackets."""
     return f"{WORDS[code]} ({code.value})" if in_chinese() and code in WORDS else str(code.value)
+
+
+def table_title(name: str) -> str:
+    """Return the title of a result's table; under a Chinese locale led by the statistic's word."""
+    kind = StatisticKind(name.partition("(")[0])
+    return f"{WORDS[kind]} {name}" if in_chinese() else name
 
 
 def violation_text(violation: Violation) -> str:

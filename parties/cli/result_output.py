@@ -9,6 +9,7 @@ from typing import Final
 
 import pandas as pd
 
+from parties.cli.chinese import table_title
 from parties.cli.output import emit_table, emit_text, say, talk
 from parties.client.result import SINGLE_PROVIDER, AggregateResult
 from parties.client.result_cells import CONTRIBUTORS
@@ -45,7 +46,7 @@ def emit_tables(result: AggregateResult, name: str | None) -> None:
     _emit(table)
     if name is None and sys.stdout.isatty():
         for title, further in result.further.items():
-            emit_text(f"\n{title}")
+            emit_text(f"\n{table_title(title)}")
             _emit(further)
     else:
         _tell_of_others(result, table)

@@ -13,13 +13,16 @@ from sandbox.statistic import StatisticKind
 
 CountOption: TypeAlias = Annotated[bool, typer.Option("--count", help="Number of rows in each cell.")]
 MeanOption: TypeAlias = Annotated[
-    list[str] | None, typer.Option("--mean", help="Mean of a column. This and all further statistics are repeatable.")
+    list[str] | None,
+    typer.Option("--mean", metavar="X", help="Mean of a column. This and all further statistics are repeatable."),
 ]
-SumOption: TypeAlias = Annotated[list[str] | None, typer.Option("--sum", help="Sum of a column.")]
+SumOption: TypeAlias = Annotated[list[str] | None, typer.Option("--sum", metavar="X", help="Sum of a column.")]
 VarianceOption: TypeAlias = Annotated[
-    list[str] | None, typer.Option("--variance", help="Sample variance of a column (divisor n - 1).")
+    list[str] | None, typer.Option("--variance", metavar="X", help="Sample variance of a column (divisor n - 1).")
 ]
-StdOption: TypeAlias = Annotated[list[str] | None, typer.Option("--std", help="Sample standard deviation of a column.")]
+StdOption: TypeAlias = Annotated[
+    list[str] | None, typer.Option("--std", metavar="X", help="Sample standard deviation of a column.")
+]
 CovarianceOption: TypeAlias = Annotated[
     list[str] | None, typer.Option("--covariance", metavar="X,Y", help="Sample covariance of two columns.")
 ]
@@ -38,7 +41,9 @@ RegressionOption: TypeAlias = Annotated[
 ]
 HistogramOption: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("--histogram", help="Rows in each category, or in each bin between a number's declared edges."),
+    typer.Option(
+        "--histogram", metavar="X", help="Rows in each category, or in each bin between a number's declared edges."
+    ),
 ]
 QuantileOption: TypeAlias = Annotated[
     list[str] | None,

@@ -31,6 +31,7 @@ from parties.client.paillier_keys import load_paillier_key
 from parties.client.peers import ComputeClient
 from parties.client.progress import NoProgress, ReportingExecutor
 from parties.client.query import Where, read_query
+from parties.client.quote import Quote, quote_of
 from parties.client.result import AggregateResult
 from parties.client.tables import catalogue_table, contracts_table
 from parties.client.waiting import told_when_slow
@@ -231,7 +232,8 @@ class Merchant:
 
         Args:
             contract: the id of a contract in force, or the beginning of it.
-            statistics: such as `["count", "mean(wage)"]`.
+            statistics: such as `["count", "mean(wage)", "regression(wage~education)"]`; every form is in
+                `parties.client.statistic_text.EXAMPLES`.
             by: grouping columns.
             where: filters, as `parties.client.query.read_query` reads them.
             timeout: seconds until the call is given up.
@@ -245,6 +247,19 @@ class Merchant:
         """
         record = self.contract(contract)
         return self.ask(record.contract_id, read_query(record.contract.frame, statistics, by, where), timeout=timeout)
+
+    def quote(self, contract: str, *, statistics: Sequence[str], by: Sequence[str] = (), where: Where = ()) -> Quote:
+        """Return what `aggregate` with the same arguments would cost. Nothing is sent, nothing recorded.
+
+        Raises:
+            UsageError: the query cannot be read.
+        """
+        terms = self.contract(contract).contract
+        return self.quote_for(contract, read_query(terms.frame, statistics, by, where))
+
+    def quote_for(self, contract: str, query: AggregateQuery) -> Quote:
+        """Return what a query made elsewhere would cost; as `quote`."""
+        return quote_of(self.contract(contract).contract, query, self.paillier_key.public_key.bits)
 
     def ask(self, contract: str, query: AggregateQuery, *, timeout: float = TIMEOUT_SECONDS) -> AggregateResult:
         """Obtain one joint aggregate for a query made elsewhere; as `aggregate`."""

@@ -117,6 +117,21 @@ def test_one_table_at_a_time_goes_into_a_pipe(unseen, contract):
     assert len(out.splitlines()) == 5
 
 
+def test_a_quote_is_what_the_call_then_costs_and_costs_nothing_itself(unseen, contract):
+    before = unseen("analyst", "statement", contract, "--json")[1]
+    code, out, _ = unseen("analyst", "aggregate", contract, *EVERY_STATISTIC, "--quote", "--json")
+    assert code == 0
+    quoted = json.loads(out)
+    assert unseen("analyst", "statement", contract, "--json")[1] == before
+    code, out, _ = unseen("analyst", "aggregate", contract, *EVERY_STATISTIC, "--json")
+    answer = json.loads(out)
+    assert (quoted["price"], quoted["currency"]) == (answer["price"], answer["currency"])
+    assert (list(quoted["providers"]), quoted["cells"]) == (answer["providers"], 1 + 4 + 2)
+    _, out, err = unseen("analyst", "aggregate", contract, "--count", "--quote")
+    assert [line.split("\t")[0] for line in out.splitlines()] == ["provider", "east", "north", "south", "in all"]
+    assert "nothing was sent" in err
+
+
 def test_a_table_that_is_not_asked_for_is_told_before_anything_is_paid(fed, unseen, contract):
     _, before, _ = unseen("analyst", "statement", contract, "--json")
     code, out, err = unseen("analyst", "aggregate", contract, "--regression", "wage~education", "--table", "anova")

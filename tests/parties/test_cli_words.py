@@ -6,7 +6,7 @@ import pytest
 
 from audit.errors import Damage
 from parties.cli.app import run
-from parties.cli.chinese import DAMAGES, DENIALS, WORDS
+from parties.cli.chinese import DAMAGES, DENIALS, WORDS, table_title
 from parties.cli.contract_text import contract_lines
 from parties.cli.output import in_chinese
 from parties.cli.result_output import texts
@@ -16,6 +16,7 @@ from sandbox.contract_states import ContractState
 from sandbox.errors import DenialReason
 from sandbox.frame import ColumnType, Use
 from sandbox.grades import Grade
+from sandbox.statistic import StatisticKind
 from sandbox.violations import Severity, ViolationKind
 from tests.parties.federation import Terms, federation
 from tests.parties.test_federation import rows
@@ -32,7 +33,7 @@ def applied(tmp_path_factory):
 
 
 def test_every_word_that_an_official_may_meet_has_a_chinese_one():
-    for kind in (ContractState, Use, Grade, ColumnType, Severity):
+    for kind in (ContractState, Use, Grade, ColumnType, Severity, StatisticKind):
         assert set(kind) <= set(WORDS), kind
     assert set(DENIALS) == set(DenialReason)
     assert set(VIOLATIONS) == set(ViolationKind)
@@ -103,6 +104,21 @@ def test_sums_are_shown_with_all_their_digits():
     row = {"dept": "a", "count": 3, "sum(cost)": 23870512.345, "mean(cost)": 489.9701, "mean(big)": 12345678.25}
     assert texts(row) == ["a", "3", "23870512.345", "489.97", "12345678.25"]
     assert texts({"sum(cost)": None}) == ["closed"]
+
+
+def test_a_figure_that_is_not_defined_is_not_called_closed_and_a_small_one_keeps_its_exponent():
+    assert texts({"std(x)": None, "contributors": 2}) == ["\u2013", "2"]
+    assert texts({"std(x)": None, "contributors": 0}) == ["closed", "0"]
+    assert texts({"source": "within", "df": 3, "F": None}) == ["within", "3", "\u2013"]
+    assert texts({"source": "within", "df": None, "F": None}) == ["within", "closed", "closed"]
+    assert texts({"p": 1.25e-20, "mean(x)": 0.00001}) == ["1.25e-20", "0.00001"]
+
+
+def test_a_tables_title_says_in_chinese_what_it_is(monkeypatch):
+    monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
+    assert table_title("regression(y~x) fit") == "线性回归 regression(y~x) fit"
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    assert table_title("histogram(x)") == "histogram(x)"
 
 
 def test_a_ledger_is_verified_in_chinese_and_by_home(applied, monkeypatch, capsys):

@@ -18,8 +18,8 @@ from protocols.paillier_noise import NoiseSource, TextbookNoise, noise_plan
 class NoisePool:
     """A NoiseSource over values of r^n (of h_s^a for a DJN key) made by `fill`; without any it computes r^n at once.
 
-    Empty at first. Thread-safe: two calls never get one value. Values take twice the modulus' length each, 768 bytes at
-    3072 bits, and some 30 more.
+    Empty at first. Thread-safe: two calls never get one value. A value takes twice the modulus' length and a tenth
+    more: 850 bytes at 3072 bits.
     """
 
     def __init__(self, key: PublicKey) -> None:

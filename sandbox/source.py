@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Protocol
 
+import numpy as np
+import numpy.typing as npt
+
 from sandbox.cells import CellPlan, CellTotals
 from sandbox.declaration_model import DatasetDeclaration, FileSource
 from sandbox.errors import SourceError
@@ -55,6 +58,33 @@ class Source(Protocol):
             SourceUnavailableError: the data cannot be reached now.
             SourceError: the data changed since the start, lack a column, or cannot be read as declared.
             ContractError: the plan's frame does not fit the declaration.
+        """
+        ...
+
+    def fingerprints(self, columns: tuple[str, ...]) -> npt.NDArray[np.uint64]:
+        """For each row, by position, 64 bits of a cryptographic hash over the columns' texts; nulls have their own.
+
+        Positions are those of `totals` over the same data. Equal rows have equal fingerprints in every version of the
+        data, however they are stored, as long as the columns keep their types: another type, or number of decimals,
+        writes the same value as another text.
+
+        Args:
+            columns: as the source calls them, one or more; declared or not.
+
+        Raises:
+            SourceUnavailableError: the data cannot be reached now.
+            SourceError: the data changed since the start, lack a column, or cannot be read.
+        """
+        ...
+
+    def persons(self, declaration: DatasetDeclaration) -> npt.NDArray[np.uint32] | None:
+        """For each row, by position, a dense code of its person, 0 and up; None where persons are not told apart.
+
+        A null is a person of its own. Codes are the same in every call over the same data, and only there.
+
+        Raises:
+            SourceUnavailableError: the data cannot be reached now.
+            SourceError: the data changed since the start, lack the person column, or cannot be read.
         """
         ...
 

@@ -18,16 +18,14 @@ import pyarrow as pa
 from sandbox.cells import CellPlan, CellTotals
 from sandbox.declaration_model import DatasetDeclaration
 from sandbox.errors import SourceError
-from sandbox.scan import Parameters, Scan, quoted
-from sandbox.source_check import person_column
+from sandbox.scan import Parameters, Scan
 from sandbox.source_columns import PlanColumn, plan_columns, projection
 from sandbox.source_levels import Mask, kept_by
-from sandbox.source_persons import PersonOfRow, person_codes
+from sandbox.source_persons import person_codes
+from sandbox.source_rows import PERSON, POSITION, numbers, order_of, person_hash
 from sandbox.source_table import Batch, TableFold
 
 MAX_SCANNED_ROWS: Final = 2**32 - 1  # what the layout of slots rests on
-_PERSON: Final = "person_of_row"
-_POSITION: Final = "position_of_row"
 
 
 def cell_totals(scan: Scan, plan: CellPlan, declaration: DatasetDeclaration) -> CellTotals:
@@ -43,66 +41,39 @@ def cell_totals(scan: Scan, plan: CellPlan, declaration: DatasetDeclaration) -> 
     rows = excluded = 0
     hashes: list[pa.Array] = []
     positions: list[npt.NDArray[np.int64]] = []
-    for found in _read(scan, columns, declaration, positions=plan.rows):
+    for found in _read(scan, plan, columns, declaration):
         rows += found.num_rows
         if rows > MAX_SCANNED_ROWS:
             raise SourceError(f"{scan.place} has 2^32 rows or more, more than a part can hold; split the dataset")
         if persons:
-            hashes.append(found.column(_PERSON))
-        if _POSITION in found.schema.names:
-            positions.append(_numbers(found.column(_POSITION)))
+            hashes.append(found.column(PERSON))
+        if plan.rows and scan.position is not None:
+            positions.append(numbers(found.column(POSITION)))
         batch, bad = _judge(found, columns)
         excluded += bad
         for fold in folds:
             fold.add(batch)
     excluded += folds[0].levelless if folds else 0
     person = person_codes(hashes) if persons else None
-    order = np.argsort(np.concatenate(positions), kind="stable") if positions else None
-    return CellTotals(tuple(fold.finish(person, order) for fold in folds), excluded)
-
-
-def persons_of(scan: Scan, declaration: DatasetDeclaration) -> PersonOfRow | None:
-    """The person of each row, in the order of positions; None where persons are not told apart.
-
-    Raises:
-        SourceError: the person column is missing, or the data cannot be read.
-    """
-    if declaration.person_id is None:
-        return None
-    hashes: list[pa.Array] = []
-    positions: list[npt.NDArray[np.int64]] = []
-    for found in _read(scan, (), declaration, positions=True):
-        hashes.append(found.column(_PERSON))
-        if _POSITION in found.schema.names:
-            positions.append(_numbers(found.column(_POSITION)))
-    codes = person_codes(hashes)
-    return codes[np.argsort(np.concatenate(positions), kind="stable")] if positions else codes
-
-
-def person_expression(scan: Scan, declaration: DatasetDeclaration, person_id: str) -> str:
-    """SQL for a 64-bit hash of the person column, null where it is null."""
-    physical = person_column(declaration, person_id)
-    if physical not in scan.types:
-        raise SourceError(f"{scan.place} has no column {physical!r}, which person_id names; name the right one")
-    return f"CASE WHEN {quoted(physical)} IS NOT NULL THEN hash({quoted(physical)}) END"
+    return CellTotals(tuple(fold.finish(person, order_of(positions)) for fold in folds), excluded)
 
 
 def _read(
-    scan: Scan, columns: tuple[PlanColumn, ...], declaration: DatasetDeclaration, *, positions: bool
+    scan: Scan, plan: CellPlan, columns: tuple[PlanColumn, ...], declaration: DatasetDeclaration
 ) -> Iterator[pa.RecordBatch]:
     parameters = Parameters()
     selected, relation = projection(scan, columns, parameters)
     if declaration.person_id is not None:
-        selected += f", {person_expression(scan, declaration, declaration.person_id)} AS {_PERSON}"
-    if positions and scan.position is not None:
-        selected += f", {scan.position} AS {_POSITION}"
+        selected += f", {person_hash(scan, declaration.person_id, declaration)}"
+    if plan.rows and scan.position is not None:
+        selected += f", {scan.position} AS {POSITION}"
     # S608: identifiers are quoted and every value is a parameter.
     return scan.batches(f"SELECT {selected} FROM {relation}", parameters)  # noqa: S608
 
 
 def _judge(found: pa.RecordBatch, columns: Sequence[PlanColumn]) -> tuple[Batch, int]:
     """A batch's codes with what of them may be used, and the number of rows that violate the declaration."""
-    codes = {column.name: _numbers(found.column(f"v{column.key}")) for column in columns}
+    codes = {column.name: numbers(found.column(f"v{column.key}")) for column in columns}
     bad: Mask | None = None
     absent: dict[str, Mask] = {}
     kept: Mask | None = None
@@ -122,8 +93,3 @@ def _judge(found: pa.RecordBatch, columns: Sequence[PlanColumn]) -> tuple[Batch,
 
 def _either(first: Mask | None, second: Mask) -> Mask:
     return second if first is None else first | second
-
-
-def _numbers(column: pa.Array) -> npt.NDArray[np.int64]:
-    numbers: npt.NDArray[np.int64] = column.to_numpy(zero_copy_only=True)
-    return numbers

@@ -16,6 +16,8 @@ from pathlib import Path
 from threading import Lock
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -26,6 +28,7 @@ from sandbox.scan import Physical, Scan, hardened_connection
 from sandbox.source_cells import cell_totals
 from sandbox.source_check import check_persons, check_rows
 from sandbox.source_columns import plan_columns
+from sandbox.source_rows import fingerprints_of, persons_of
 from sandbox.violations import Violation
 
 MAX_HEADER_CHARACTERS: Final = 1 << 20
@@ -101,6 +104,24 @@ class DuckDbFiles:
         plan_columns(plan, declaration)  # a plan that does not fit costs no read
         with self._scan() as scan:
             return cell_totals(scan, plan, declaration)
+
+    def fingerprints(self, columns: tuple[str, ...]) -> npt.NDArray[np.uint64]:
+        """For each row 64 bits over the named columns, in the order of paths and of rows within; see the port.
+
+        Raises:
+            SourceError: the files changed since the start, lack a column, or cannot be read.
+        """
+        with self._scan() as scan:
+            return fingerprints_of(scan, columns)
+
+    def persons(self, declaration: DatasetDeclaration) -> npt.NDArray[np.uint32] | None:
+        """For each row a dense code of its person, in the order of paths and of rows within; see the port.
+
+        Raises:
+            SourceError: the files changed since the start, lack the person column, or cannot be read.
+        """
+        with self._scan() as scan:
+            return persons_of(scan, declaration)
 
     def close(self) -> None:
         """Nothing is held between calls."""

@@ -16,6 +16,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from audit.canonical import canonicalise
@@ -26,6 +28,7 @@ from sandbox.scan import Physical, Scan, hardened_connection, quoted
 from sandbox.source_cells import cell_totals
 from sandbox.source_check import check_persons, check_rows, person_column
 from sandbox.source_columns import plan_columns
+from sandbox.source_rows import numbers, persons_of
 from sandbox.violations import Severity, Violation, ViolationKind
 
 if TYPE_CHECKING:
@@ -35,6 +38,7 @@ MAX_DSN_BYTES: Final = 4096
 CONNECT_TIMEOUT_S: Final = 10
 _UNREACHABLE: Final = ("08", "28", "53", "57", "58")  # SQLSTATE classes: connection, login, resources, operator, system
 _ROWS: Final = "rows_of_source"
+_POSITION: Final = "position_on_server"
 
 _COLUMNS_SQL: Final = """
 SELECT a.attname::text, coalesce(b.typname, t.typname)::text, coalesce(b.typcategory, t.typcategory)::text
@@ -84,6 +88,8 @@ class PostgresRelation:
     ) -> None:
         self._source = source
         self._names = tuple(sorted({column.physical for column in declaration.columns}))
+        person_id = declaration.person_id
+        self._person = () if person_id is None else (person_column(declaration, person_id),)
         self._threads = threads
         self._place = f"PostgreSQL {source.schema}.{source.relation}"
         self._relation = f"{quoted(source.schema)}.{quoted(source.relation)}"
@@ -146,11 +152,45 @@ class PostgresRelation:
             ContractError: the plan's frame does not fit the declaration.
         """
         columns = plan_columns(plan, declaration)
+        names = [*(column.declared.physical for column in columns), *self._person]
         with self._snapshot() as cursor:
             self._verify_unchanged(cursor)
             types = self._types(cursor)
-            with self._scan(cursor, types, [column.declared.physical for column in columns]) as scan:
+            with self._scan(cursor, types, names, positions=plan.rows) as scan:
                 return cell_totals(scan, plan, declaration)
+
+    def fingerprints(self, columns: tuple[str, ...]) -> npt.NDArray[np.uint64]:
+        """For each row 64 bits over the named columns, taken by the server; see the port and `_position`.
+
+        Raises:
+            SourceUnavailableError: the server cannot be reached.
+            SourceError: the relation changed since `content_hash`, lacks a column, or cannot be read.
+        """
+        with self._snapshot() as cursor:
+            self._verify_unchanged(cursor)
+            types = self._types(cursor)
+            for name in (*columns, *self._person):
+                if name not in types:
+                    raise SourceError(f"{self._place} has no column {name!r}, by which its rows are to be told apart")
+            cursor.execute(f"SELECT {_fingerprint(columns)}, {self._position()} FROM {self._relation}")  # noqa: S608
+            found = cursor.fetch_arrow_table()
+        fingerprints, positions = (numbers(column.combine_chunks()) for column in found.columns)
+        # Rows of the same position are equal in all that cells and persons are made of: their order is free.
+        return fingerprints[np.lexsort((fingerprints, positions))].astype(np.uint64)
+
+    def persons(self, declaration: DatasetDeclaration) -> npt.NDArray[np.uint32] | None:
+        """For each row a dense code of its person; see the port and `_position`.
+
+        Raises:
+            SourceUnavailableError: the server cannot be reached.
+            SourceError: the relation changed since `content_hash`, lacks the person column, or cannot be read.
+        """
+        if declaration.person_id is None:
+            return None
+        with self._snapshot() as cursor:
+            self._verify_unchanged(cursor)
+            with self._scan(cursor, self._types(cursor), self._person, positions=True) as scan:
+                return persons_of(scan, declaration)
 
     def close(self) -> None:
         """Nothing is held between calls."""
@@ -205,23 +245,40 @@ class PostgresRelation:
 
     @contextmanager
     def _scan(
-        self, cursor: Cursor, types: Mapping[str, tuple[Physical, str | None]], names: Sequence[str]
+        self,
+        cursor: Cursor,
+        types: Mapping[str, tuple[Physical, str | None]],
+        names: Sequence[str],
+        *,
+        positions: bool = False,
     ) -> Iterator[Scan]:
-        """A scan of those of the named columns that the relation has."""
+        """A scan of those of the named columns that the relation has, with their positions if asked."""
         present = [name for name in dict.fromkeys(names) if name in types]
         if len({name.casefold() for name in present}) != len(present):
             raise SourceError(
                 f"{self._place}: two columns differ in case only; offer them through a view that renames one"
             )
-        fields = ", ".join(_field(name, types[name][1]) for name in present) or "1 AS one"
-        cursor.execute(f"SELECT {fields} FROM {self._relation}")  # noqa: S608  (quoted identifiers)
+        fields = [_field(name, types[name][1]) for name in present] or ["1 AS one"]
+        position = _POSITION
+        while position in types:
+            position += "_"
+        if positions:
+            fields.append(f"{self._position()} AS {position}")
+        cursor.execute(f"SELECT {', '.join(fields)} FROM {self._relation}")  # noqa: S608  (quoted identifiers)
         connection = hardened_connection(self._threads)
         try:
             connection.register(_ROWS, cursor.fetch_record_batch())
             physical = {name: kind for name, (kind, _) in types.items()}
-            yield Scan(connection, _ROWS, {}, physical, self._place)
+            yield Scan(connection, _ROWS, {}, physical, self._place, position if positions else None)
         finally:
             connection.close()
+
+    def _position(self) -> str:
+        """SQL for what rows are put in order by, since a SELECT gives them in any: a fingerprint of what is declared.
+
+        Rows that share it are the same in every declared column and of the same person.
+        """
+        return _fingerprint(tuple(dict.fromkeys((*self._names, *self._person))))
 
     def _refusal(self, error: Exception) -> SourceError:
         state = getattr(error, "sqlstate", None) or ""
@@ -233,6 +290,12 @@ class PostgresRelation:
         return SourceError(
             f"{self._place} cannot be read (SQLSTATE {state}); check that the role may select the declared columns"
         )
+
+
+def _fingerprint(names: Sequence[str]) -> str:
+    """SQL for the first 64 bits of MD5 over the columns' texts as a JSON array."""
+    fields = ", ".join(f"CAST({quoted(name)} AS text)" for name in names)
+    return f"('x' || substr(md5(CAST(json_build_array({fields}) AS text)), 1, 16))::bit(64)::bigint"
 
 
 def _driver() -> ModuleType:

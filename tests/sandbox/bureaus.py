@@ -58,6 +58,7 @@ version = "{VERSION}"
 mode = "exact"
 min_group_size = {MIN_GROUP_SIZE}
 min_contributors = {MIN_CONTRIBUTORS}
+overlap_k = 0
 
 [source]
 csv = "wages.csv"

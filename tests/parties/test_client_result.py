@@ -2,6 +2,8 @@ from fractions import Fraction
 
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from parties.client.presentation import present
 from parties.client.query import read_query
@@ -103,6 +105,15 @@ def test_sums_that_no_rows_have_cost_only_the_figures_that_need_them():
     assert answer.frame["mean(wage)"][0] == 0.05
     assert pd.isna(answer.frame["variance(wage)"][0])
     assert answer.tables["regression(wage~education)"]["coefficient"].isna().all()
+    assert any("no rows have these sums" in note for note in answer.notes)
+
+
+def test_three_columns_of_which_only_every_two_are_possible_cost_the_fit_and_no_more():
+    # bonus goes with wage and with education, which go against one another: pairwise possible, together not
+    query = ["regression(wage~bonus+education)", "correlation(wage,bonus,education)"]
+    answer = one_cell(query, 100, 0, 0, 0, 100, 90, 90, 100, -90, 100, 100)
+    assert answer.tables[query[0]]["coefficient"].isna().all()
+    assert list(answer.tables[query[1]]["r(bonus)"]) == [0.9, 1.0, 0.9]
     assert any("no rows have these sums" in note for note in answer.notes)
 
 
@@ -224,3 +235,33 @@ def test_html_escapes_what_others_named_and_tells_closed_from_undefined():
         assert tag not in page
     assert page.count("closed") == 1
     assert page.count("\u2013") == 1
+
+
+EVERYTHING = read_query(
+    FRAME,
+    [
+        *("count", "count(bonus)", "sum(wage)", "mean(bonus)", "variance(bonus)", "std(wage)", "median(education)"),
+        *("covariance(wage,bonus)", "correlation(wage,bonus)", "correlation(wage,bonus,education)", "histogram(count)"),
+        *("weighted_mean(wage,bonus)", "regression(wage~bonus+education)", "anova(wage~education)"),
+    ],
+    ["parttime"],
+    {},
+)
+
+
+@given(st.data())
+def test_whatever_adds_up_within_its_bounds_is_shown_and_never_lost(data):
+    """An answer is paid for when it is shown: wrong totals may cost figures, not the answer."""
+    totals, contributors = [], []
+    small = data.draw(st.sampled_from((1, 3, 10**9)))
+    for table in EVERYTHING.tables(FRAME):
+        for _ in range(table.grid.size):
+            contributors.append(data.draw(st.integers(0, 2)))
+            totals.append(
+                tuple(data.draw(st.integers(-small if measure.terms else 0, small)) for measure in table.measures)
+            )
+    answer = present(EVERYTHING, FRAME, ReleasedCells(tuple(totals), tuple(contributors), 2))
+    assert list(answer.tables) == list(table_names(EVERYTHING))
+    assert result_html({"": answer.frame, **answer.tables}, answer.notes, [])
+    own = answer.frame[answer.frame["contributors"] == 0].drop(columns=["parttime", "contributors"])
+    assert own[[name for name in own if not name.startswith("quantile")]].isna().all(axis=None)

@@ -19,6 +19,10 @@ def main(home: str) -> None:
         contracts = merchant.contracts()
         contract = contracts.loc[contracts["state"] == "active", "contract"].iloc[0]
 
+        # 0. What it will cost follows from the contract and the query alone; nothing is sent yet.
+        quote = merchant.quote(contract, statistics=STATISTICS)
+        print(f"{quote.price} {quote.currency} for {quote.cells} cells, {quote.ciphertexts} ciphertexts a bureau\n")
+
         # 1. One call answers all of them. What is one number a group stands in the frame, here the quartiles.
         result = merchant.aggregate(contract, statistics=STATISTICS)
         print(result.frame.to_string(index=False), "\n")
@@ -27,6 +31,7 @@ def main(home: str) -> None:
             print(table.to_string(index=False), "\n")
         for note in result.notes:
             print(f"note: {note}")
+        assert result.price == quote.price
 
         # 2. What a year of schooling goes with, and how much of all differences in wages that explains.
         slope = result.tables[REGRESSION].set_index("term").loc["education"]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocols.dp_noise_table import MAX_TABLE_VARIANCE, MIN_VARIANCE, build_table
+from protocols.dp_noise_table import MAX_TABLE_VARIANCE, MIN_VARIANCE, _weights, build_table
 from protocols.errors import NoiseError
 from tests.protocols.noise_laws import SIGNIFICANCE, chi_square_p, exact_law, seeded
 
@@ -35,6 +35,22 @@ def true_distance(table):
     counts = counts_of(table)[table.largest :] + [0] * (reach - table.largest)
     misses = [abs(Fraction(count, 1 << 128) - weight / mass) for count, weight in zip(counts, exact, strict=True)]
     return (2 * sum(misses) - misses[0]) / 2
+
+
+@pytest.mark.parametrize("variance", VARIANCES[:-1], ids=str)
+def test_every_weight_errs_by_no_more_than_the_proof_says(variance):
+    weights, tail, error = _weights(variance)
+    context = Context(prec=110)
+    exponent = context.divide(Decimal(-variance.denominator), Decimal(2 * variance.numerator))
+    worst = Fraction(0)
+    for x, weight in enumerate(weights):
+        exact = Fraction(context.multiply(exponent, Decimal(x * x)).exp(context))
+        worst = max(worst, abs(Fraction(weight, 1 << 256) - exact))
+    assert worst < error
+    assert variance < 100 or worst > Fraction(3, 1 << 256)  # so that a bound without the growth over x would not do
+    beyond = range(len(weights), 2 * len(weights))
+    left_out = sum(Fraction(context.multiply(exponent, Decimal(x * x)).exp(context)) for x in beyond)
+    assert left_out < tail < 2 * left_out
 
 
 @pytest.mark.parametrize("variance", VARIANCES[:-1], ids=str)

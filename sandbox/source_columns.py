@@ -190,9 +190,8 @@ def _clipped(column: PlanColumn, value: str, parameters: Parameters) -> str:
 
 
 def _scaled(value: str, column: PlanColumn, kind: str) -> str:
-    """SQL for a DECIMAL within 18 digits as an integer of declared units."""
-    decimals = column.declared.decimals
-    return f"TRY_CAST(TRY_CAST({value} AS DECIMAL(18, {decimals})) * {10**decimals} AS {kind})"
+    """SQL for a DECIMAL(38) within the bounds, so of 18 digits at most, as an integer of declared units."""
+    return f"TRY_CAST({value} * {10**column.declared.decimals} AS {kind})"
 
 
 def _double(column: PlanColumn, raw: str, kind: str, exact: str, parameters: Parameters) -> str:

@@ -32,43 +32,55 @@ def person_codes(hashes: Sequence[pa.Array]) -> PersonOfRow:
 
 def persons_in_cells(cell: CellOfRow, person: PersonOfRow, cells: int) -> list[int]:
     """The number of persons in each cell; rows in cell -1 count nowhere."""
-    counts: list[int] = np.bincount(_owners(_pairs(cell, person), person), minlength=cells).tolist()
+    inside = cell >= 0
+    keys = np.sort(cell[inside].astype(np.int64) * _stride(person) + person[inside])
+    owners = keys[_changes(keys)] // _stride(person)
+    counts: list[int] = np.bincount(owners, minlength=cells).tolist()
     return counts
 
 
-def largest_parts(cell: CellOfRow, person: PersonOfRow, values: Integers, cells: int, bound: int) -> list[int]:
-    """The largest sum that one person has in each cell.
+class Contributions:
+    """The rows of a table's cells, put together by cell and person.
 
     Args:
-        values: absolute values, int64, at most `bound`.
+        cell: the cell of each row, -1 for none.
+        person: the person of each row.
+        cells: how many cells there are.
     """
-    inside = cell >= 0
-    keys = cell[inside].astype(np.int64) * _stride(person) + person[inside]
-    order = np.argsort(keys, kind="stable")
-    keys, amounts = keys[order], values[inside][order]
-    largest = [0] * cells
-    if len(keys) == 0:
+
+    def __init__(self, cell: CellOfRow, person: PersonOfRow, cells: int) -> None:
+        self._cells = cells
+        self._inside = np.flatnonzero(cell >= 0)
+        keys = cell[self._inside].astype(np.int64) * _stride(person) + person[self._inside]
+        self._order = np.argsort(keys, kind="stable")
+        keys = keys[self._order]
+        self._starts = _changes(keys)
+        owners = keys[self._starts] // _stride(person)
+        self._firsts = _changes(owners)
+        self._owners: list[int] = owners[self._firsts].tolist()
+
+    def largest(self, values: Integers, bound: int) -> list[int]:
+        """The largest sum that one person has in each cell.
+
+        Args:
+            values: of each row, 0 to `bound`.
+        """
+        largest = [0] * self._cells
+        if len(self._starts) == 0:
+            return largest
+        amounts: npt.NDArray[np.int64] | npt.NDArray[np.object_] = values[self._inside][self._order]
+        rows = int(np.diff(np.append(self._starts, len(amounts))).max())
+        if bound * rows >= _SAFE:
+            amounts = amounts.astype(object)  # one person's sum could pass 64 bits
+        parts = np.maximum.reduceat(np.add.reduceat(amounts, self._starts), self._firsts)
+        for index, part in zip(self._owners, parts.tolist(), strict=True):
+            largest[index] = part
         return largest
-    starts = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))
-    if bound * int(np.diff(np.append(starts, len(keys))).max()) >= _SAFE:
-        amounts = amounts.astype(object)  # one person's sum could pass 64 bits
-    parts = np.add.reduceat(amounts, starts)
-    owner = keys[starts] // _stride(person)
-    first = np.flatnonzero(np.concatenate(([True], owner[1:] != owner[:-1])))
-    for index, part in zip(owner[first].tolist(), np.maximum.reduceat(parts, first).tolist(), strict=True):
-        largest[index] = part
-    return largest
 
 
-def _pairs(cell: CellOfRow, person: PersonOfRow) -> Integers:
-    """Each pair of cell and person once, as one number."""
-    inside = cell >= 0
-    keys = np.sort(cell[inside].astype(np.int64) * _stride(person) + person[inside])
-    return keys[np.concatenate(([True], keys[1:] != keys[:-1]))] if len(keys) else keys
-
-
-def _owners(pairs: Integers, person: PersonOfRow) -> Integers:
-    return pairs // _stride(person)
+def _changes(keys: Integers) -> npt.NDArray[np.intp]:
+    """Where a sorted array's values begin."""
+    return np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1]))) if len(keys) else np.zeros(0, np.intp)
 
 
 def _stride(person: PersonOfRow) -> int:

@@ -15,7 +15,7 @@ from sandbox.cells import CellOfRow, TableTotals
 from sandbox.query import CellTable
 from sandbox.source_columns import PlanColumn
 from sandbox.source_levels import Mask, levels_of
-from sandbox.source_persons import PersonOfRow, largest_parts, persons_in_cells
+from sandbox.source_persons import Contributions, PersonOfRow, persons_in_cells
 from sandbox.source_sums import Cells, CellSums, Integers, ProductSums
 from sandbox.statistic import Measure
 
@@ -109,7 +109,8 @@ class TableFold:
         support = [count.support(rows, person) for count in self._counts.values()]
         shares: tuple[Fraction, ...] = ()
         if self._shares:
-            each = [summed.shares(rows, person) for summed in self._sums.values() if len(summed.terms) == 1]
+            by_person = None if person is None else Contributions(rows, person, self._size)
+            each = [summed.shares(by_person) for summed in self._sums.values() if len(summed.terms) == 1]
             shares = tuple(map(max, zip(*each, strict=True))) if each else (Fraction(0),) * self._size
         return TableTotals(
             totals=tuple(zip(*measured, strict=True)),
@@ -173,7 +174,6 @@ class _Sum:
         used = [columns[name] for name in measure.terms]
         self.terms = measure.terms
         self._beyond = tuple(name for name in measure.present if name not in measure.terms)
-        self._cells = cells
         self._factor = prod(column.factor for column in used)
         self._bound = used[0].largest
         self._sums = ProductSums(cells + 1, [column.largest for column in used])
@@ -203,15 +203,15 @@ class _Sum:
         """The sum in each cell, in frame units."""
         return [total * self._factor for total in self._sums.totals()[:-1]]
 
-    def shares(self, rows: CellOfRow, person: PersonOfRow | None) -> list[Fraction]:
+    def shares(self, by_person: Contributions | None) -> list[Fraction]:
         """What the largest contributor makes of the absolute sum in each cell; 0 where that is 0."""
         whole = (self._sums if self._absolute is None else self._absolute).totals()[:-1]
-        if person is None:
+        if by_person is None:
             largest = self._largest[:-1].tolist()
         else:
             values = joined(self._values, np.int64)
             self._values.clear()
-            largest = largest_parts(rows, person, values, self._cells, self._bound)
+            largest = by_person.largest(values, self._bound)
         return [Fraction(part, total) if total else Fraction(0) for part, total in zip(largest, whole, strict=True)]
 
 

@@ -12,13 +12,13 @@ from sandbox.frame import ColumnType, Frame, FrameColumn
 from sandbox.request import DomainFilter, Measure, RangeFilter
 from sandbox.scan import hardened_connection
 from sandbox.source import Severity, ViolationKind, open_source, refusals
+from sandbox.statistic import ROWS
 
 from .datasets import (
     AGE_COLUMN,
     CSV,
     PEOPLE,
     PERSONS,
-    ROWS,
     WAGE_COLUMN,
     nonnull,
     one_table,

@@ -6,7 +6,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -16,8 +16,9 @@ from sandbox.declaration import DatasetDeclaration
 from sandbox.errors import SourceError, SourceUnavailableError
 from sandbox.request import DomainFilter
 from sandbox.source import Severity, Source, ViolationKind, open_source
+from sandbox.statistic import ROWS
 
-from .datasets import PEOPLE, PERSONS, ROWS, declare, nonnull, one_table, plan, total
+from .datasets import PEOPLE, PERSONS, declare, nonnull, one_table, plan, total
 
 pgserver = pytest.importorskip("pgserver")
 dbapi = pytest.importorskip("adbc_driver_postgresql.dbapi")
@@ -204,6 +205,43 @@ def test_the_content_hash_follows_the_declared_columns_and_not_the_order_of_rows
     assert source.content_hash() == first
     server.run("UPDATE bureau.people SET wage = 0.02 WHERE wage = 0.01")
     assert source.content_hash() != first
+
+
+def test_positions_do_not_hang_on_the_order_in_which_the_server_gives_rows(server: Server, tmp_path: Path) -> None:
+    fill(server)
+    toml = TOML.replace('update_cycle = "yearly"\n', 'update_cycle = "yearly"\nperson_id = "pid"\n')
+    source, declaration = opened(server, tmp_path, toml)
+    server.run(
+        'INSERT INTO bureau.people (pid, wage, age, "Sex code") SELECT CASE WHEN n % 9 > 0 THEN '
+        "md5((n % 50)::text)::uuid END, n % 7, n % 121, 'f' FROM generate_series(1, 3000) AS n"
+    )
+    wanted = replace(plan(group_by=("age",)), rows=True)
+
+    def seen() -> list[list[int]]:
+        persons, rows = source.persons(declaration), source.totals(wanted, declaration).tables[0].rows
+        assert persons is not None
+        assert rows is not None
+        return [rows.tolist(), source.fingerprints(("age", "wage")).tolist(), source.fingerprints(("pid",)).tolist()]
+
+    source.content_hash()
+    before, codes = seen(), source.persons(declaration)
+    server.run(
+        "CREATE TABLE bureau.copy AS SELECT * FROM bureau.people ORDER BY random()",
+        "DROP TABLE bureau.people",
+        "ALTER TABLE bureau.copy RENAME TO people",
+    )
+    assert seen() == before
+    level_of_age: dict[int, set[int]] = {}
+    for level, fingerprint in zip(before[0], source.fingerprints(("age",)).tolist(), strict=True):
+        level_of_age.setdefault(fingerprint, set()).add(level)
+    assert all(len(levels) == 1 for levels in level_of_age.values()), "fingerprints and cells are of the same rows"
+    assert codes is not None
+    by_person = set(zip(before[2], codes.tolist(), strict=True))
+    told_apart = 50 - len({n for n in range(50) if all((n + 50 * i) % 9 == 0 for i in range(60))}) + 6
+    assert len({fingerprint for fingerprint, _ in by_person}) == told_apart + 1, "the nulls share a fingerprint"
+    assert len({code for _, code in by_person}) == told_apart + 333, "and each is a person of its own"
+    with pytest.raises(SourceError, match="no column 'nothing'"):
+        source.fingerprints(("nothing",))
 
 
 def test_a_missing_relation_or_column_is_named(server: Server, tmp_path: Path) -> None:

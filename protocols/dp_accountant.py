@@ -12,7 +12,7 @@ from fractions import Fraction
 from functools import reduce
 from operator import add
 
-from protocols.dp_divergence import SumDefect, conversion_constant, poisson_sampled, sum_defect
+from protocols.dp_divergence import conversion_constant, poisson_sampled, sum_defect
 from protocols.dp_events import Composed, CostEvent, NoisedVector, PoissonSampled, Repeated, require_event
 from protocols.errors import PrivacyCostError
 
@@ -158,20 +158,11 @@ def _vector_divergences(event: NoisedVector, orders: tuple[Fraction, ...]) -> li
     changed: dict[Fraction, int] = {}
     for block in event.blocks:
         changed[block.share_variance] = changed.get(block.share_variance, 0) + block.changed
-    defects = [(number, _short(sum_defect(shares, variance))) for variance, number in changed.items()]
+    defects = [(number, sum_defect(shares, variance)) for variance, number in changed.items()]
     return [
         order * squared / 2 + sum((number * defect.excess(order) for number, defect in defects), Fraction(0))
         for order in orders
     ]
-
-
-def _short(defect: SumDefect) -> SumDefect:
-    """Round up to multiples of 2^-120, so that the sums stay short."""
-    scale = 1 << 120
-    return SumDefect(
-        Fraction(_ceil(defect.log_range * scale), scale),
-        min(Fraction(2), Fraction(_ceil(defect.imbalance * scale), scale)),
-    )
 
 
 def _sampled_cost(event: CostEvent, rate: Fraction) -> Cost:

@@ -50,6 +50,8 @@ import gmpy2
 _BITS = 160
 _UP = gmpy2.context(precision=_BITS, round=gmpy2.RoundUp)
 _DOWN = gmpy2.context(precision=_BITS, round=gmpy2.RoundDown)
+_STEP_BITS = 256
+_LEAST = _DOWN.exp2(-_STEP_BITS)
 _PEAK_VARIANCE = 3
 """From this share variance on the product bound alone is under 1e-12 and the integral is not worth its time."""
 
@@ -139,8 +141,8 @@ def _product_log_range(shares: int, share_variance: Fraction) -> "gmpy2.mpfr":
 def _theta_log_range(variance: Fraction) -> "gmpy2.mpfr":
     # theta_3(w) = 1 + 2 sum w^(j^2) <= 1 + 2w / (1 - w^3), as j^2 >= 1 + 3(j-1); theta_4(w) >= 1 - 2w, alternating.
     w = _gauss_up(variance)
-    above = _UP.add(1, _UP.div(_UP.mul(2, w), _DOWN.sub(1, _UP.pow(w, 3))))
-    return _UP.log(_UP.div(above, _DOWN.sub(1, _UP.mul(2, w))))
+    above = _UP.div(_UP.mul(2, w), _DOWN.sub(1, _UP.pow(w, 3)))
+    return _UP.sub(_UP.log1p(above), _DOWN.log1p(_DOWN.mul(-2, w)))
 
 
 def _gauss_up(variance: Fraction) -> "gmpy2.mpfr":
@@ -196,5 +198,8 @@ def _down(value: int | Fraction) -> "gmpy2.mpfr":
 
 
 def _exact(value: "gmpy2.mpfr") -> Fraction:
-    numerator, denominator = value.as_integer_ratio()
-    return Fraction(int(numerator), int(denominator))
+    """Return the value rounded up to a multiple of 2^-256, so that fractions stay short however small they are."""
+    if 0 < value < _LEAST:
+        return Fraction(1, 1 << _STEP_BITS)
+    numerator, denominator = map(int, value.as_integer_ratio())
+    return Fraction(-(-(numerator << _STEP_BITS) // denominator), 1 << _STEP_BITS)

@@ -159,7 +159,7 @@ class PoissonSampled:
         _require_fraction("sampling rate", self.rate, _ZERO)
         if not 0 < self.rate < 1:
             raise PrivacyCostError(f"a sampling rate lies strictly between 0 and 1, not {self.rate}")
-        if _samples(self.event):
+        if samples(self.event):
             raise PrivacyCostError("sampling within sampling has no bound here; multiply the rates")
         _require_depth(self)
 
@@ -171,6 +171,11 @@ def require_event(event: object) -> None:
     """Raise PrivacyCostError unless `event` is a cost event that the accountant knows."""
     if not isinstance(event, CostEvent):
         raise PrivacyCostError(f"{type(event).__name__} is no privacy cost that this version knows; nothing is charged")
+
+
+def samples(event: CostEvent) -> bool:
+    """Say whether any part of the event is computed on a secret sample."""
+    return isinstance(event, PoissonSampled) or any(map(samples, _parts(event)))
 
 
 def event_to_plain(event: CostEvent) -> dict[str, object]:
@@ -300,7 +305,3 @@ def _depth(event: CostEvent) -> int:
 def _require_depth(event: CostEvent) -> None:
     if _depth(event) > MAX_DEPTH:
         raise PrivacyCostError(f"a privacy cost nests at most {MAX_DEPTH} deep")
-
-
-def _samples(event: CostEvent) -> bool:
-    return isinstance(event, PoissonSampled) or any(map(_samples, _parts(event)))

@@ -64,13 +64,14 @@ def offer_from_wire(response: compute_pb2.OfferResponse) -> OfferMessage:
     return OfferMessage(
         bounded("offer", response.offer, MAX_OFFER_BYTES),
         bounded("withheld", response.withheld, MAX_BITMAP_BYTES),
+        bounded("refused", response.refused, MAX_BITMAP_BYTES),
         response.salt,
     )
 
 
 def offer_to_wire(offer: OfferMessage) -> compute_pb2.OfferResponse:
     """Write an offer."""
-    return compute_pb2.OfferResponse(offer=offer.offer, withheld=offer.withheld, salt=offer.salt)
+    return compute_pb2.OfferResponse(offer=offer.offer, withheld=offer.withheld, refused=offer.refused, salt=offer.salt)
 
 
 def part_from_wire(response: compute_pb2.PartResponse) -> PartMessage:

@@ -17,22 +17,28 @@ from parties.errors import NotFoundError
 from sandbox.catalogue import Catalogue, DatasetDescription
 from sandbox.declaration import DatasetDeclaration
 from sandbox.description import VERSION_BYTES
-from sandbox.errors import DeclarationError, DenialReason, DeniedError
+from sandbox.errors import DenialReason, DeniedError
+from sandbox.overlap import OverlapGuard
 from sandbox.ports import Entropy, OpenedDataset
-from sandbox.release import verify_enforceable
+from sandbox.release import ReleaseMode
+from sandbox.row_identity import settle_rows
 from sandbox.source import Source, Violation, open_source, refusals
 from sandbox.vault import Vault, VaultKind
 
 
 @dataclass(frozen=True, slots=True)
 class ServedDataset:
-    """One data set as served: declaration, open source, and the description that others see, signed."""
+    """One data set as served: declaration, open source, and the description that others see, signed.
+
+    `guard` has what the data set was answered for; None where it is released under differential privacy.
+    """
 
     declaration: DatasetDeclaration
     source: Source
     content: str
     description: DatasetDescription
     envelope: bytes
+    guard: OverlapGuard | None
 
 
 class ServedDatasets:
@@ -52,26 +58,27 @@ class ServedDatasets:
         Raises:
             DeclarationError: a declaration is wrong, or the data contradict it in a column declared `refuse`; names the
                 file, and the line or the column.
+                Also where it cannot be told which rows of a new version were there before.
             SourceError: a source cannot be read.
         """
         catalogue = Catalogue.load(folder)
         with ExitStack() as resources:
             served = []
             for declaration in catalogue.datasets:
-                verify_served(declaration)
                 source = open_source(declaration, folder, environ)
                 resources.callback(source.close)
                 refuse(declaration, source.check(declaration))
                 content = source.content_hash()  # the source is held to it from now on
                 description = declaration.describe(party, _version(declaration, content, vault, entropy))
                 envelope = seal(description.to_body(), PayloadType.DATASET, key)
-                served.append(ServedDataset(declaration, source, content, description, envelope.encode()))
+                guard = _guard(declaration, source, content, vault)
+                served.append(ServedDataset(declaration, source, content, description, envelope.encode(), guard))
             return cls(party, served, resources.pop_all())
 
     def open(self, reference: str) -> OpenedDataset:
         """Return what is served as `<party>/<dataset>@<version>`; see the port."""
         dataset = self.served(reference)
-        return OpenedDataset(dataset.declaration, dataset.source, dataset.content)
+        return OpenedDataset(dataset.declaration, dataset.source, dataset.content, dataset.guard)
 
     def served(self, reference: str) -> ServedDataset:
         """Return the data set of exactly this version.
@@ -119,7 +126,6 @@ def check_declared(folder: Path, environ: Mapping[str, str]) -> list[tuple[Datas
     """Hold each declaration of a folder against its data; errors as `Catalogue.load` and `Source.check`."""
     checked = []
     for declaration in Catalogue.load(folder).datasets:
-        verify_served(declaration)
         source = open_source(declaration, folder, environ)
         try:
             checked.append((declaration, source.check(declaration)))
@@ -128,19 +134,17 @@ def check_declared(folder: Path, environ: Mapping[str, str]) -> list[tuple[Datas
     return checked
 
 
-def verify_served(declaration: DatasetDeclaration) -> None:
-    """Raise DeclarationError for a declaration with release rules that this release does not enforce."""
-    try:
-        verify_enforceable(declaration.release)
-    except DeniedError as error:
-        rule = error.clause.removeprefix("release.")
-        raise DeclarationError(declaration.file, None, f"dataset.release.{rule}", error.detail) from error
-
-
 def refuse(declaration: DatasetDeclaration, violations: Iterable[Violation]) -> None:
     """Raise DeclarationError for the first violation because of which a provider must not start."""
     for violation in refusals(violations):
         raise violation.as_error(declaration)
+
+
+def _guard(declaration: DatasetDeclaration, source: Source, content: str, vault: Vault) -> OverlapGuard | None:
+    """The guard over the rows served; every exact data set has one, for a contract may be stricter than it is."""
+    if declaration.release.mode is not ReleaseMode.EXACT:
+        return None
+    return OverlapGuard(vault, declaration.name, settle_rows(vault, declaration, source, content))
 
 
 def _version(declaration: DatasetDeclaration, content: str, vault: Vault, entropy: Entropy) -> str:

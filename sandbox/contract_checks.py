@@ -11,7 +11,7 @@ from sandbox.declaration_model import ColumnDescription, DatasetDescription
 from sandbox.errors import ContractError, DenialReason, DeniedError
 from sandbox.frame import ColumnType, FrameColumn, Use
 from sandbox.grades import Grade
-from sandbox.release import OwnTotals, ReleasePolicy, verify_enforceable
+from sandbox.release import OwnTotals, ReleasePolicy
 
 GROUPING_USES = frozenset({Use.GROUP_BY, Use.FILTER})
 
@@ -256,7 +256,7 @@ def _check_uses(uses: frozenset[Use], column: FrameColumn, declared: ColumnDescr
 
 
 def _check_release(contract: Contract, own: ReleasePolicy) -> None:
-    """The contract's policy must be at least as strict as the provider's, and one that can be held."""
+    """The contract's policy must be at least as strict as the provider's."""
     agreed = contract.release
     if agreed.min_group_size < own.min_group_size:
         detail = f"{agreed.min_group_size} is under the provider's minimum of {own.min_group_size} rows a cell"
@@ -277,7 +277,6 @@ def _check_release(contract: Contract, own: ReleasePolicy) -> None:
     if problem:
         clause, _, detail = problem.partition(": ")
         raise DeniedError(DenialReason.DECLARATION_MISMATCH, f"release.{clause}", detail)
-    verify_enforceable(agreed)
 
 
 def _scale(declared: ColumnDescription, column: FrameColumn) -> int:

@@ -20,11 +20,12 @@ import numpy.typing as npt
 
 from audit.canonical import canonicalise
 from audit.receipt import participants_digest
-from sandbox.cells import CellOfRow
-from sandbox.errors import SandboxError
+from sandbox.cells import CellOfRow, CellTotals
+from sandbox.errors import SandboxError, SourceError
 from sandbox.overlap_near import near_pairs
 from sandbox.overlap_rules import Earlier, GuardedTable, OverlapRule, Role, refuse
 from sandbox.overlap_store import Became, OverlapStore, SetNumbers
+from sandbox.query import CellTable
 from sandbox.release import OwnTotals, ReleasePolicy
 from sandbox.row_identity import RowIdentity
 from sandbox.row_sets import Index, Mask, RowSets, RowSpace
@@ -56,6 +57,26 @@ class Question:
     withheld: tuple[bool, ...]
     participants: tuple[str, ...]
     policy: ReleasePolicy
+
+    @classmethod
+    def of(
+        cls,
+        asked: Sequence[CellTable],
+        totals: CellTotals,
+        withheld: tuple[bool, ...],
+        participants: tuple[str, ...],
+        policy: ReleasePolicy,
+    ) -> Question:
+        """The question behind a scan of the tables that are `asked`, which was asked for rows too.
+
+        Raises `SourceError` when it was not.
+        """
+        tables = []
+        for table, found in zip(asked, totals.tables, strict=True):
+            if found.rows is None:
+                raise SourceError("the scan gave no rows, so that nothing can be held against earlier answers")
+            tables.append(AskedTable(table.grid.shape, found.rows))
+        return cls(tuple(tables), withheld, participants, policy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +136,10 @@ class OverlapGuard:
             return self._store.answered
 
     def reserve(self, call: str, question: Question) -> Verdict:
-        """Decide which cells are refused, and reserve the others for the call until `release`."""
+        """Decide which cells are refused, and reserve the others for the call until `release`.
+
+        Raises `SourceError` when the rows are not those that have ids.
+        """
         by_id = [self._space.by_id(table.rows) for table in question.tables]
         name = _hash(question, by_id, self._space.scheme)
         with self._lock:
@@ -147,7 +171,10 @@ class OverlapGuard:
         """
         shut = np.array(closed, dtype=bool)
         with self._lock:
-            held = replace(self._held(call), closed=shut)
+            held = self._held(call)
+            if held.closed is not None and not np.array_equal(held.closed, shut):
+                raise OverlapError("the call is settled for another roster")
+            held = replace(held, closed=shut)
             tables = _copies(held.tables)
             for table, part in zip(tables, _parts(shut, tables), strict=True):
                 table.opened &= ~part

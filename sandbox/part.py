@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import gt, or_
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -20,8 +21,9 @@ from sandbox.authorise import Authorised
 from sandbox.cells import CellTotals
 from sandbox.errors import DenialReason, DeniedError, PeerMisbehavedError
 from sandbox.invocation import Release
+from sandbox.overlap import OverlapGuard
 from sandbox.ports import PartyContext
-from sandbox.roster import Bitmap, Round, VerifiedRound, verify_round
+from sandbox.roster import Bitmap, HiddenCells, Round, VerifiedRound, verify_round
 
 MASKED_FROM: Final = 3
 """From so many providers on parts are masked; between two, each would see the other's total in the sum anyway."""
@@ -31,11 +33,15 @@ _MASK_INFO: Final = b"unseen:aggregate-mask:v1"
 
 @dataclass(frozen=True, slots=True)
 class Scanned:
-    """A provider's own cells: totals, which of them it withholds, and the hash of the rows that they come from."""
+    """A provider's own cells: totals, which of them it does not answer, and the hash of the rows that they come from.
+
+    `guard` has what the call would be answered reserved; None where earlier answers have no bearing.
+    """
 
     totals: CellTotals
-    withheld: Bitmap
+    hidden: HiddenCells
     content: str
+    guard: OverlapGuard | None = None
 
 
 @dataclass(slots=True)
@@ -57,6 +63,7 @@ class PreparedPart:
     ciphertexts: tuple[int, ...]
     release: Release
     width: int
+    guard: OverlapGuard | None
 
 
 def verify_own_round(opened: OpenCall, offers: Sequence[bytes], roster: bytes, context: PartyContext) -> VerifiedRound:
@@ -65,15 +72,16 @@ def verify_own_round(opened: OpenCall, offers: Sequence[bytes], roster: bytes, c
     Raises `DeniedError(ROSTER_MISMATCH)`.
     """
     request = opened.grant.authorised.request
-    expected = Round(
-        opened.grant.call, request.participants, request.computing_party, len(opened.scanned.withheld.cells)
-    )
+    expected = Round(opened.grant.call, request.participants, request.computing_party, len(opened.scanned.hidden.cells))
     try:
         verified = verify_round(offers, roster, expected=expected, directory=context.directory())
     except PeerMisbehavedError as error:
         raise DeniedError(DenialReason.ROSTER_MISMATCH, "roster", str(error)) from error
     if offers[request.participants.index(context.name)] != opened.offer:
         detail = f"the offer sent back is not the one that {context.name} made"
+        raise DeniedError(DenialReason.ROSTER_MISMATCH, "roster", detail)
+    if any(map(gt, opened.scanned.hidden.refused.cells, verified.closed.cells)):
+        detail = f"the roster leaves cells open that {context.name} refuses to all"
         raise DeniedError(DenialReason.ROSTER_MISMATCH, "roster", detail)
     return verified
 
@@ -108,19 +116,17 @@ def mask_info(call: str, roster: str, attempt: int, pair: tuple[str, str]) -> by
 def make_part(
     opened: OpenCall, closed: Bitmap, secrets: Mapping[str, bytes], *, own: str, executor: Executor
 ) -> PreparedPart:
-    """Encrypt the totals, withheld and closed cells zero, and mask them.
+    """Encrypt the totals, cells that are not answered zero, and mask them.
 
     Raises `OverflowRefusedError` for a total outside of its declared bounds.
     """
     authorised = opened.grant.authorised
-    hidden = [
-        own_cell or closed_cell
-        for own_cell, closed_cell in zip(opened.scanned.withheld.cells, closed.cells, strict=True)
-    ]
+    hidden = map(or_, opened.scanned.hidden.cells, closed.cells)
     totals = [(0,) * len(row) if hide else row for hide, row in zip(hidden, opened.scanned.totals.cells(), strict=True)]
     ciphertexts = encrypt_part(totals, authorised.layout, authorised.key, secrets=secrets, own=own, executor=executor)
     release = Release(encode_ciphertexts(ciphertexts, authorised.key), _statistic(authorised), opened.scanned.content)
-    return PreparedPart(opened.grant, tuple(ciphertexts), release, authorised.key.ciphertext_width)
+    width = authorised.key.ciphertext_width
+    return PreparedPart(opened.grant, tuple(ciphertexts), release, width, opened.scanned.guard)
 
 
 def _statistic(authorised: Authorised) -> bytes:

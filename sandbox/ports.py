@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Protocol
 from audit.clock import Clock
 from audit.directory import Directory
 from audit.keys import SigningKey
+from sandbox.errors import SourceError
 from sandbox.vault import Vault
 
 if TYPE_CHECKING:
     from sandbox.declaration import DatasetDeclaration
+    from sandbox.overlap import OverlapGuard
     from sandbox.source import Source
 
 __all__ = [
@@ -98,10 +100,15 @@ class PublicKeyBytes:
 
 @dataclass(frozen=True, slots=True)
 class OfferMessage:
-    """Round one, provider to computing party: the signed offer, the withheld bitmap and the 32-byte salt opening it."""
+    """Round one, provider to computing party: the signed offer, and what its commitment opens to.
+
+    The bitmaps of the cells that the provider withholds for itself and of those that it refuses to all, no cell in
+    both, and the 32-byte salt.
+    """
 
     offer: bytes
     withheld: bytes
+    refused: bytes
     salt: bytes
 
 
@@ -179,11 +186,21 @@ class Gateway(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class OpenedDataset:
-    """One version of a data set. `content` is the hex SHA-256 of its rows: it leaves inside a commitment only."""
+    """One version of a data set. `content` is the hex SHA-256 of its rows: it leaves inside a commitment only.
+
+    `guard` remembers what the data set was answered for, all versions alike; None where it is never answered exactly.
+    """
 
     declaration: DatasetDeclaration
     source: Source
     content: str
+    guard: OverlapGuard | None
+
+    def exact_guard(self) -> OverlapGuard:
+        """The guard of a data set that is answered exactly; raises `SourceError` where there is none."""
+        if self.guard is None:
+            raise SourceError(f"{self.declaration.name} is answered exactly without memory of what it was answered for")
+        return self.guard
 
 
 class Datasets(Protocol):

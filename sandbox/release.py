@@ -1,4 +1,7 @@
-"""Release rules of exact mode: the one gate that every cell passes before its total enters a part."""
+"""Release rules of exact mode: the one gate that every cell passes before its total enters a part.
+
+What is here looks at one answer alone. What a cell tells together with earlier answers is `sandbox.overlap`'s.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,8 @@ class ReleasePolicy:
 
     A cell with fewer than `min_group_size` rows is withheld; one with fewer than `min_contributors` providers is closed
     for all. `dominance_percent` (1 to 100) withholds a cell of which one contributor makes more than that share.
-    `overlap_k` refuses a cell whose rows differ from an earlier cell's by 1 to k-1 rows; 0 declares that guard off.
+    `overlap_k` refuses a cell whose rows differ from an earlier cell's by 1 to k-1 rows; 0 and 1 declare that off.
+    Where `own_totals` are secret a cell is answered for one set of participants only.
 
     Raises:
         ContractError: a number is out of its range.
@@ -57,6 +61,11 @@ class ReleasePolicy:
         _require(self.overlap_k, 0, MAX_THRESHOLD, "overlap_k")
         if self.dominance_percent is not None:
             _require(self.dominance_percent, 1, 100, "dominance_percent")
+
+    @property
+    def guarded(self) -> bool:
+        """Whether what was answered before has a bearing: on near cells, or on other sets of participants."""
+        return self.overlap_k > 1 or self.own_totals is OwnTotals.SECRET
 
     def to_json(self) -> dict[str, Json]:
         """The policy as signed; `dominance_percent` is absent when there is none."""
@@ -90,19 +99,6 @@ class ReleasePolicy:
         return policy
 
 
-def verify_enforceable(policy: ReleasePolicy) -> None:
-    """Refuse a policy with rules that this release knows and does not enforce: nobody signs what will not be held.
-
-    Raises:
-        DeniedError: OPERATION_NOT_PERMITTED, naming the rule.
-    """
-    asked = {"dominance_percent": policy.dominance_percent is not None, "overlap_k": policy.overlap_k > 0}
-    for rule, wanted in asked.items():
-        if wanted:
-            detail = f"this release does not enforce {rule} yet; leave it out, or wait for one that does"
-            raise DeniedError(DenialReason.OPERATION_NOT_PERMITTED, f"release.{rule}", detail)
-
-
 def stricter(first: ReleasePolicy, second: ReleasePolicy) -> ReleasePolicy:
     """The policy that holds where both do: each rule of either, as strict as the stricter one.
 
@@ -129,11 +125,9 @@ def least_support(table: CellTable, policy: ReleasePolicy) -> int:
     The policy's smallest group; where sums of products are released, also 10 and five times the sums a row: a matrix of
     moments over few rows can be solved for the rows.
     """
-    return (
-        max(policy.min_group_size, LEAST_MOMENT_ROWS, ROWS_A_MOMENT * table.moments)
-        if table.moments
-        else (policy.min_group_size)
-    )
+    if not table.moments:
+        return policy.min_group_size
+    return max(policy.min_group_size, LEAST_MOMENT_ROWS, ROWS_A_MOMENT * table.moments)
 
 
 def withheld_cells(table: CellTable, totals: TableTotals, policy: ReleasePolicy) -> tuple[bool, ...]:
@@ -146,11 +140,11 @@ def withheld_cells(table: CellTable, totals: TableTotals, policy: ReleasePolicy)
     return tuple(small or share > limit for small, share in zip(few, totals.shares, strict=True))
 
 
-def gate(tables: Sequence[CellTable], totals: CellTotals, policy: ReleasePolicy) -> tuple[bool, ...]:
-    """Decide, cell by cell over all tables, what is withheld (True): the only way from totals to a part.
+def verify_exact(policy: ReleasePolicy) -> None:
+    """Refuse exact totals of a dataset that is not released exactly.
 
     Raises:
-        DeniedError: the dataset is released under differential privacy; its exact totals pass no gate.
+        DeniedError: OPERATION_NOT_PERMITTED.
     """
     if policy.mode is not ReleaseMode.EXACT:
         raise DeniedError(
@@ -158,6 +152,15 @@ def gate(tables: Sequence[CellTable], totals: CellTotals, policy: ReleasePolicy)
             "release.mode",
             "this dataset is released under differential privacy only; ask for a dp operation",
         )
+
+
+def gate(tables: Sequence[CellTable], totals: CellTotals, policy: ReleasePolicy) -> tuple[bool, ...]:
+    """Decide, cell by cell over all tables, what is withheld (True): the only way from totals to a part.
+
+    Raises:
+        DeniedError: as `verify_exact`: its exact totals pass no gate.
+    """
+    verify_exact(policy)
     pairs = zip(tables, totals.tables, strict=True)
     return tuple(cell for table, found in pairs for cell in withheld_cells(table, found, policy))
 

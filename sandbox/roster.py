@@ -1,14 +1,16 @@
 """Offer and roster: the two signed bodies that fix who takes part in a joint aggregate, and which cells are open.
 
-An *offer* is one provider's: its ephemeral X25519 key for this call and a commitment to the cells it withholds. The
-*roster* is the computing party's: the digests of all offers and the cells that are closed because fewer providers than
-the contract's minimum contribute. A provider makes its part for one roster only, after `verify_round`.
+An *offer* is one provider's: its ephemeral X25519 key for this call and a commitment to the cells that it withholds
+for itself and to those that it refuses to all. The *roster* is the computing party's: the digests of all offers and the
+cells that are closed because a provider refuses them, or because fewer providers than the contract's minimum
+contribute. A provider makes its part for one roster only, after `verify_round`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import and_, or_
 from types import MappingProxyType
 from typing import Final
 
@@ -63,7 +65,8 @@ class Bitmap:
 class Offer:
     """A provider's offer for one call.
 
-    `x25519` is its ephemeral public key for this call alone; `withheld` is the commitment (hex) to its withheld bitmap.
+    `x25519` is its ephemeral public key for this call alone; `withheld` is the commitment (hex) to its withheld and its
+    refused bitmap.
     """
 
     call: str
@@ -171,18 +174,43 @@ class VerifiedRound:
     x25519: Mapping[str, bytes]
 
 
-def withheld_commitment(salt: bytes, bitmap: bytes) -> str:
-    """Commit to a withheld bitmap (hex); `salt` has 32 random bytes."""
-    return commit(_WITHHELD_FIELD, salt, bitmap)
+@dataclass(frozen=True, slots=True)
+class HiddenCells:
+    """The cells that a provider does not answer: withheld for itself, or refused to all; none is both."""
+
+    withheld: Bitmap
+    refused: Bitmap
+
+    def commitment(self, salt: bytes) -> str:
+        """Commit to both bitmaps (hex); `salt` has 32 random bytes."""
+        return commit(_WITHHELD_FIELD, salt, self.withheld.encode() + self.refused.encode())
+
+    @property
+    def cells(self) -> tuple[bool, ...]:
+        """One truth value a cell: whether it is one of them."""
+        return tuple(map(or_, self.withheld.cells, self.refused.cells))
+
+    @classmethod
+    def decode(cls, withheld: bytes, refused: bytes, *, cells: int) -> HiddenCells:
+        """Read both bitmaps of exactly `cells` cells.
+
+        Raises:
+            MalformedError: a bitmap is malformed, or a cell is in both.
+        """
+        hidden = cls(Bitmap.decode(withheld, cells=cells), Bitmap.decode(refused, cells=cells))
+        if any(map(and_, hidden.withheld.cells, hidden.refused.cells)):
+            raise MalformedError("a cell is both withheld and refused")
+        return hidden
 
 
-def close_cells(withheld: Sequence[Bitmap], *, min_contributors: int) -> tuple[Bitmap, bytes]:
-    """Count each cell's contributors and close the cells that have too few.
+def close_cells(hidden: Sequence[HiddenCells], *, min_contributors: int) -> tuple[Bitmap, bytes]:
+    """Count each cell's contributors and close the cells that have too few, or that a provider refuses.
 
-    Returns the closed cells, and one byte a cell: the number of providers that do not withhold it, 0 where closed.
+    Returns the closed cells, and one byte a cell: the number of providers that contribute to it, 0 where closed.
     """
-    counts = [sum(not cell for cell in column) for column in zip(*(bitmap.cells for bitmap in withheld), strict=True)]
-    closed = Bitmap(tuple(count < min_contributors for count in counts))
+    counts = [sum(not cell for cell in column) for column in zip(*(each.cells for each in hidden), strict=True)]
+    refused = [any(column) for column in zip(*(each.refused.cells for each in hidden), strict=True)]
+    closed = Bitmap(tuple(count < min_contributors or shut for count, shut in zip(counts, refused, strict=True)))
     return closed, bytes(0 if shut else count for count, shut in zip(counts, closed.cells, strict=True))
 
 

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from pyroaring import BitMap
 
 from sandbox.cells import CellOfRow
+from sandbox.errors import SourceError
 from sandbox.row_identity import RowIdentity
 
 BUCKETS: Final = 64
@@ -53,11 +54,11 @@ class RowSpace:
         """The cell of each row id; `cells` has those of the positions.
 
         Raises:
-            ValueError: there is another number of positions than rows.
+            SourceError: there is another number of positions than there were rows when they got their ids.
         """
         identity = self._identity
         if len(cells) != identity.rows:
-            raise ValueError(f"the cells of {len(cells)} rows, where the dataset has {identity.rows}")
+            raise SourceError("the data have not as many rows as they had at the start; start the provider again")
         if identity.ids is None:
             return cells
         found = np.full(identity.count, -1, dtype=np.int32)

@@ -1,10 +1,10 @@
 """A provider's two rounds of a joint aggregate: the offer, and the part.
 
 Offer: the call is taken, the provider's cells are computed and pass the release gate inside its domain, and it gives
-the computing party an ephemeral X25519 key and a commitment to the cells it withholds. Part: having checked everyone's
-offers and the roster over them, it encrypts its totals - withheld and closed cells zero - under the merchant's key,
-masked pairwise from three providers on. One call has one part, for one roster; the part is remembered, and the same
-question gets the same bytes.
+the computing party an ephemeral X25519 key and a commitment to the cells that it withholds or refuses. Part: having
+checked everyone's offers and the roster over them, it encrypts its totals - what is not answered zero - under the
+merchant's key, masked pairwise from three providers on. One call has one part, for one roster; the part is remembered,
+and the same question gets the same bytes. So are the rows that it answers for, before it leaves (`sandbox.overlap`).
 
 Nothing that a provider sends depends on its rows in length or kind. Whatever goes wrong with the data is one error with
 one message; the operator finds the cause in the provider's own log.
@@ -15,6 +15,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Final
 
 from audit.envelope import Envelope
@@ -28,11 +29,12 @@ from sandbox.authorise import Authorised, PeerIdentity
 from sandbox.cells import CellPlan
 from sandbox.errors import AbortedRunError, DenialReason, DeniedError, SourceError
 from sandbox.invocation import PART, AbortReason, Invocation
+from sandbox.overlap import OverlapError, OverlapGuard, Question
 from sandbox.part import OpenCall, PreparedPart, Scanned, make_part, pair_secrets, verify_own_round
 from sandbox.ports import AckResult, Datasets, OfferMessage, PartMessage, PartyContext
-from sandbox.release import gate, stricter
+from sandbox.release import gate, stricter, verify_exact
 from sandbox.request import MAX_CELLS
-from sandbox.roster import SALT_BYTES, Bitmap, Offer, withheld_commitment
+from sandbox.roster import SALT_BYTES, Bitmap, HiddenCells, Offer
 from sandbox.stored_messages import asked, decode_part, encode_part
 
 OPEN_CALLS: Final = 64
@@ -52,6 +54,7 @@ class AggregateSessions:
         self._datasets = datasets
         self._executor = executor or InlineExecutor()
         self._open: dict[str, OpenCall] = {}
+        self._guards: dict[str, OverlapGuard] = {}
         self._entering = 0
         self._lock = threading.Lock()
 
@@ -72,6 +75,8 @@ class AggregateSessions:
                 opened, message = self._make_offer(grant, self._scan(grant))
                 with self._lock:
                     self._open[grant.call] = opened
+                if self._invocation.state(grant.call) is None:  # ended while its cells were computed
+                    raise AbortedRunError(grant.call, "it was ended before its offer was ready")
         return message
 
     def part(self, call: str, offers: Sequence[bytes], roster: bytes, *, peer: PeerIdentity) -> PartMessage:
@@ -105,6 +110,7 @@ class AggregateSessions:
                 return {PART: encode_part(kept[0], asked(offers, roster))}
 
             with self._ending_on_error(call, AbortReason.OTHER):
+                self.remember(prepared)
                 self._invocation.complete(prepared.grant, prepared.release, messages)
             self.forget(call)
             return kept[0]
@@ -118,10 +124,26 @@ class AggregateSessions:
         with opened.lock:
             return self._prepare(opened, offers, roster)
 
+    def remember(self, prepared: PreparedPart) -> None:
+        """Make durable which rows the call is about to be answered over; only after this may its OUTCOME be recorded.
+
+        Raises:
+            AbortedRunError: the call was ended meanwhile.
+            VaultError: nothing could be kept; nothing may leave.
+        """
+        if prepared.guard is not None:
+            try:
+                prepared.guard.remember(prepared.grant.call)
+            except OverlapError as error:
+                raise AbortedRunError(prepared.grant.call, "it was ended before its part was ready") from error
+
     def forget(self, call: str) -> None:
-        """Let go of an open call's cells and key; nothing happens if there is none."""
+        """Let go of an open call's cells and key, and of what it reserved; nothing happens if there is none."""
         with self._lock:
             self._open.pop(call, None)
+            guard = self._guards.pop(call, None)
+        if guard is not None:
+            guard.release(call)
 
     def abort(self, call: str, reason: str, *, peer: PeerIdentity) -> None:
         """End a call on its computing party's word; nothing happens if there is none (any more).
@@ -174,41 +196,54 @@ class AggregateSessions:
             dataset = self._datasets.open(authorised.dataset)
             # The contract's policy was held against the declaration's when it was approved; the stricter one holds.
             policy = stricter(contract.release, dataset.declaration.release)
+            verify_exact(policy)
             plan = CellPlan(
                 tables=tables,
                 filters=query.filters,
                 frame=contract.frame,
                 mapping=contract.datasets[self._context.name].columns,
                 shares=policy.dominance_percent is not None,
-                rows=False,
+                rows=policy.guarded,
             )
             totals = dataset.source.totals(plan, dataset.declaration)
+            withheld = gate(tables, totals, policy)
+            if not policy.guarded:
+                return Scanned(totals, HiddenCells(Bitmap(withheld), Bitmap((False,) * len(withheld))), dataset.content)
+            question = Question.of(tables, totals, withheld, authorised.request.participants, policy)
+            guard = dataset.exact_guard()
+            verdict = guard.reserve(grant.call, question)
         except SourceError as error:
             raise AbortedRunError(grant.call, _DATA_MESSAGE.format(provider=self._context.name)) from error
-        bitmap = Bitmap(gate(tables, totals, policy))
-        return Scanned(totals, bitmap, dataset.content)
+        with self._lock:
+            self._guards[grant.call] = guard
+        kept = replace(totals, tables=tuple(replace(table, rows=None) for table in totals.tables))
+        hidden = HiddenCells(Bitmap(verdict.withheld), Bitmap(verdict.refused))
+        return Scanned(kept, hidden, dataset.content, guard)
 
     def _make_offer(self, grant: Grant, scanned: Scanned) -> tuple[OpenCall, OfferMessage]:
         private, public = new_pair_key()
-        bitmap = scanned.withheld.encode()
+        hidden = scanned.hidden
         salt = self._context.entropy.token(SALT_BYTES)
         offer = Offer(
             call=grant.call,
             provider=self._context.name,
             x25519=public,
-            cells=len(scanned.withheld.cells),
-            withheld=withheld_commitment(salt, bitmap),
+            cells=len(hidden.cells),
+            withheld=hidden.commitment(salt),
         )
         data = offer.sign(self._context.key).encode()
-        return OpenCall(grant, data, scanned, private), OfferMessage(data, bitmap, salt)
+        message = OfferMessage(data, hidden.withheld.encode(), hidden.refused.encode(), salt)
+        return OpenCall(grant, data, scanned, private), message
 
     def _prepare(self, opened: OpenCall, offers: Sequence[bytes], roster: bytes) -> PreparedPart:
         verified = verify_own_round(opened, offers, roster, self._context)
         secrets = pair_secrets(opened, verified, self._context.name)
         with self._ending_on_error(opened.grant.call, AbortReason.DATA_UNREADABLE):
             try:
+                if opened.scanned.guard is not None:
+                    opened.scanned.guard.settle(opened.grant.call, verified.closed.cells)
                 return make_part(opened, verified.closed, secrets, own=self._context.name, executor=self._executor)
-            except OverflowRefusedError as error:
+            except (OverflowRefusedError, OverlapError) as error:
                 raise AbortedRunError(opened.grant.call, _DATA_MESSAGE.format(provider=self._context.name)) from error
 
     def _verify_computing_party(self, call: str, peer: PeerIdentity) -> None:

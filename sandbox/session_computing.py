@@ -1,7 +1,8 @@
 """The computing party's orchestration of one joint aggregate, over the `Peers` port.
 
-It forwards the merchant's request as it is, gathers all offers, closes the cells that have too few contributors, signs
-the roster, gathers all parts, multiplies them and answers. It sees which cells each peer withholds, and ciphertexts.
+It forwards the merchant's request as it is, gathers all offers, closes the cells that a provider refuses or that have
+too few contributors, signs the roster, gathers all parts, multiplies them and answers. It sees which cells each peer
+withholds and refuses, and ciphertexts.
 All participants or nobody: a peer that is missing, refuses or misbehaves ends the run for all, there is no partial
 answer and no second run over a subset. Its own part is recorded last, together with the stored answer, when all others
 have come in and passed their checks.
@@ -43,7 +44,7 @@ from sandbox.ports import (
     SignedBytes,
 )
 from sandbox.receipt_checks import ReceiptTerms, verify_part_receipt
-from sandbox.roster import Bitmap, Roster, Round, close_cells, verify_offer, withheld_commitment
+from sandbox.roster import HiddenCells, Roster, Round, close_cells, verify_offer
 from sandbox.session_aggregate import AggregateSessions, read_envelope, read_payload
 from sandbox.stored_messages import decode_answer, encode_answer
 from sandbox.vault import VaultKind
@@ -200,29 +201,28 @@ class ComputingSessions:
         messages = self._finish(authorised.call, self._start(tasks), deadline_ms) | {self._context.name: own_offer}
         expected = self._round(authorised)
         digests: dict[str, str] = {}
-        withheld: list[Bitmap] = []
+        hidden: list[HiddenCells] = []
         for party in request.participants:
-            digest, bitmap = self._read_offer(party, messages[party], expected)
-            digests[party] = digest
-            withheld.append(bitmap)
-        closed, contributors = close_cells(withheld, min_contributors=authorised.contract.release.min_contributors)
+            digests[party], cells = self._read_offer(party, messages[party], expected)
+            hidden.append(cells)
+        closed, contributors = close_cells(hidden, min_contributors=authorised.contract.release.min_contributors)
         roster = Roster(authorised.call, self._context.name, digests, closed.encode()).sign(self._context.key)
         return _Joined(tuple(messages[party].offer for party in request.participants), roster.encode(), contributors)
 
-    def _read_offer(self, party: str, message: OfferMessage, expected: Round) -> tuple[str, Bitmap]:
+    def _read_offer(self, party: str, message: OfferMessage, expected: Round) -> tuple[str, HiddenCells]:
         envelope, offer = verify_offer(
             message.offer, provider=party, expected=expected, directory=self._context.directory()
         )
         try:
-            bitmap = Bitmap.decode(message.withheld, cells=expected.cells)
-            commitment = withheld_commitment(message.salt, message.withheld)
+            hidden = HiddenCells.decode(message.withheld, message.refused, cells=expected.cells)
+            commitment = hidden.commitment(message.salt)
         except MalformedError as error:
-            raise PeerMisbehavedError(party, DenialReason.MALFORMED, f"its withheld cells: {error}") from error
+            detail = f"its withheld and refused cells: {error}"
+            raise PeerMisbehavedError(party, DenialReason.MALFORMED, detail) from error
         if commitment != offer.withheld:
-            raise PeerMisbehavedError(
-                party, DenialReason.COMMITMENT_MISMATCH, "its withheld cells are not those that its offer commits to"
-            )
-        return envelope.digest, bitmap
+            detail = "its withheld and refused cells are not those that its offer commits to"
+            raise PeerMisbehavedError(party, DenialReason.COMMITMENT_MISMATCH, detail)
+        return envelope.digest, hidden
 
     def _gather_parts(self, authorised: Authorised, joined: _Joined) -> AnswerMessage:
         request, call = authorised.request, authorised.call
@@ -259,6 +259,7 @@ class ComputingSessions:
             )
             return {ANSWER: encode_answer(kept[0])}
 
+        self._own.remember(prepared)
         self._invocation.complete(prepared.grant, prepared.release, store)
         self._own.forget(call)
         return kept[0]

@@ -47,7 +47,7 @@ def test_between_two_providers_the_same_attack_succeeds_as_documented(federate: 
     singled, everyone = made.roster(closed=only_open(2)), made.roster(closed=Bitmap((True,) * 8))
     opened = totals(made, [made.part("east", roster=everyone), made.part("north", roster=singled)])
     hidden = [index != 2 or made.hidden("north")[2] for index in range(8)]
-    rows = made.call.layout.slots.unpack(made.plain("north", hidden))
+    rows = made.call.layout.records.unpack(made.plain("north", hidden))
     assert opened[2] == rows[4:6]
 
 

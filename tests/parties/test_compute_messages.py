@@ -13,7 +13,7 @@ CALL = "ab" * 32
 def test_every_message_comes_back_as_it_went():
     signed = SignedBytes(b"envelope", b"openings")
     key = PublicKeyBytes(b"\x01\x02", "paillier/v1")
-    offer = OfferMessage(b"offer", b"\x05", b"s" * 32)
+    offer = OfferMessage(b"offer", b"\x05", b"\x02", b"s" * 32)
     part = PartMessage(4, b"12345678", b"receipt")
     answer = AnswerMessage(CALL, 4, b"12345678", b"\x02\x00", (b"one", b"two"), b"roster")
     recorded = AckResult((CALL,), ("cd" * 32,))

@@ -27,6 +27,7 @@ from sandbox.frame import Use
 from sandbox.grades import Grade
 from sandbox.invocation import Denial, Invocation
 from sandbox.invocation_merchant import MerchantCalls, MerchantInvocation
+from sandbox.overlap import OverlapGuard
 from sandbox.ports import (
     AckResult,
     AnswerMessage,
@@ -37,7 +38,7 @@ from sandbox.ports import (
     PublicKeyBytes,
     SignedBytes,
 )
-from sandbox.release import ReleaseMode, ReleasePolicy
+from sandbox.release import OwnTotals, ReleaseMode, ReleasePolicy
 from sandbox.request import (
     AggregateQuery,
     ParsedRequest,
@@ -46,6 +47,7 @@ from sandbox.request import (
     parse_request,
     sign_request,
 )
+from sandbox.row_identity import settle_rows
 from sandbox.session_aggregate import AggregateSessions
 from sandbox.session_computing import ComputingSessions
 from sandbox.session_merchant import MerchantCall, MerchantResult, MerchantSession
@@ -77,7 +79,6 @@ from tests.sandbox.survey import (
     write_csv,
 )
 
-CONTENT = "ab" * 32
 KEY_BYTES = PublicKeyBytes(paillier_key().public_key.modulus_bytes, paillier_key().public_key.scheme.value)
 
 
@@ -99,6 +100,30 @@ class Terms:
     fee_cap_micro: int = 10**12
     min_group_size: int = 3
     min_contributors: int = 2
+    overlap_k: int = 3
+    own_totals: OwnTotals = OwnTotals.SECRET
+    dominance_percent: int | None = None
+
+    @property
+    def release(self) -> ReleasePolicy:
+        return ReleasePolicy(
+            ReleaseMode.EXACT,
+            self.min_group_size,
+            self.min_contributors,
+            self.own_totals,
+            self.dominance_percent,
+            self.overlap_k,
+        )
+
+    def declared(self, version: str) -> str:
+        """The declaration of a provider under these terms."""
+        text = DECLARATION.format(
+            version=version, min_group_size=self.min_group_size, min_contributors=self.min_contributors
+        )
+        rules = f'overlap_k = {self.overlap_k}\nown_totals = "{self.own_totals.value}"\n'
+        if self.dominance_percent is not None:
+            rules += f"dominance_percent = {self.dominance_percent}\n"
+        return text.replace("\n[source]", f"{rules}\n[source]")
 
 
 class AlwaysHeard:
@@ -109,14 +134,16 @@ class AlwaysHeard:
 
 
 class OneDataset:
-    """The provider's only data set, behind the `Datasets` port."""
+    """The provider's only data set, behind the `Datasets` port, as it is when its process starts."""
 
-    def __init__(self, declaration: DatasetDeclaration, source: Source) -> None:
+    def __init__(self, declaration: DatasetDeclaration, source: Source, vault: Vault) -> None:
         self.declaration = declaration
         self.source = source
+        self.content = source.content_hash()
+        self.guard = OverlapGuard(vault, declaration.name, settle_rows(vault, declaration, source, self.content))
 
     def open(self, reference: str) -> OpenedDataset:
-        return OpenedDataset(self.declaration, self.source, CONTENT)
+        return OpenedDataset(self.declaration, self.source, self.content, self.guard)
 
 
 class Provider:
@@ -130,11 +157,7 @@ class Provider:
         self.home = federation.folder / name
         self.home.mkdir()
         write_csv(self.home / "wages.csv", rows)
-        terms = federation.terms
-        text = DECLARATION.format(
-            version=VERSION, min_group_size=terms.min_group_size, min_contributors=terms.min_contributors
-        )
-        (self.home / "wages.toml").write_text(text)
+        (self.home / "wages.toml").write_text(federation.terms.declared(VERSION))
         self.start()
 
     def start(self) -> None:
@@ -167,8 +190,8 @@ class Provider:
         self.book = ContractBook(
             self.vault, self.ledger, self.name, Role.PROVIDER, self.federation.clock, SystemEntropy()
         )
-        self.description = declaration.describe(self.name, VERSION)
-        self.datasets = OneDataset(declaration, open_source(declaration, self.home, {}, threads=1))
+        self.description = declaration.describe(self.name, declaration.version or VERSION)
+        self.datasets = OneDataset(declaration, open_source(declaration, self.home, {}, threads=1), self.vault)
         self.invocation = Invocation(self.context, self.ledger, self.admission, AlwaysHeard())
         self.sessions = AggregateSessions(self.context, self.invocation, self.datasets)
         self.computing = ComputingSessions(
@@ -179,6 +202,15 @@ class Provider:
         self.threads.shutdown()  # whatever is on its way arrives
         self.ledger.close()
         self.vault.close()
+
+    def publish(self, version: str, rows: Sequence[Row]) -> None:
+        """Stop, take other rows as a new version, and start again."""
+        self.stop()
+        self.rows = rows
+        write_csv(self.home / "wages.csv", rows)
+        (self.home / "wages.toml").write_text(self.federation.terms.declared(version))
+        self.start()
+        self.computing.recover()
 
     def restart(self) -> None:
         """Die without a word, come back, and recover."""
@@ -357,9 +389,10 @@ class Merchant:
 
     def call(self, query: AggregateQuery = MEAN_WAGE, *, key: PublicKey | None = None, **changes: Any) -> MerchantCall:
         """A fresh signed request under the federation's contract."""
-        contract = self.federation.contract
+        contract_id = changes.get("contract", self.federation.contract_id)
+        contract = self.federation.contracts[contract_id]
         terms: dict[str, Any] = {
-            "contract": self.federation.contract_id,
+            "contract": contract_id,
             "merchant": MERCHANT,
             "participants": contract.providers,
             "computing_party": contract.computing_party,
@@ -398,8 +431,9 @@ class Federation:
         )
         self.providers = {name: self.provider(name, data[name]) for name in names}
         self.merchant = Merchant(self)
+        self.contracts: dict[str, Contract] = {}
         self.contract = self._contract(tuple(names))
-        self.contract_id = self._put_in_force()
+        self.contract_id = self.agree(self.contract)
 
     def provider(self, name: str, rows: Sequence[Row]) -> Provider:
         """A provider over its rows; a subclass may hold other data."""
@@ -445,12 +479,7 @@ class Federation:
             operations=(Operation.AGGREGATE,),
             purpose=PURPOSE,
             onward_sharing=False,
-            release=ReleasePolicy(
-                ReleaseMode.EXACT,
-                self.terms.min_group_size,
-                self.terms.min_contributors,
-                overlap_k=self.terms.min_group_size,
-            ),
+            release=self.terms.release,
             quotas=Quotas(self.terms.calls, self.terms.ciphertexts),
             validity=Validity(AT_MS, AT_MS + 90 * DAY_MS),
             tariff=TARIFF,
@@ -463,12 +492,14 @@ class Federation:
             nonce="00" * 16,
         )
 
-    def _put_in_force(self) -> str:
-        envelope = sign_contract(self.contract, signing_key(MERCHANT, Role.MERCHANT))
-        for provider in self.providers.values():
+    def agree(self, contract: Contract) -> str:
+        """Have all parties of a contract sign it, and put it in force; returns its id."""
+        providers = [self.providers[name] for name in contract.providers]
+        envelope = sign_contract(contract, signing_key(MERCHANT, Role.MERCHANT))
+        for provider in providers:
             envelope = provider.sign(envelope)
         folder = self.folder / REGULATOR
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         key = signing_key(REGULATOR, Role.REGULATOR, KeyPurpose.LOG)
         record = self.directory.party(REGULATOR)
         who = LedgerIdentity(REGULATOR, Role.REGULATOR, record.legal_entity, key.name)
@@ -479,11 +510,12 @@ class Federation:
             book = ContractBook(vault, ledger, REGULATOR, Role.REGULATOR, self.clock, SystemEntropy())
             book.activate(envelope, self.directory)
             status = book.status(envelope.digest, signing_key(REGULATOR, Role.REGULATOR))
-        for provider in self.providers.values():
+        for provider in providers:
             provider.activate(envelope, status)
         merchant = self.merchant
         own = ContractBook(merchant.vault, merchant.ledger, MERCHANT, Role.MERCHANT, self.clock, SystemEntropy())
         own.activate(envelope, self.directory)
+        self.contracts[envelope.digest] = contract
         return envelope.digest
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from fractions import Fraction
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,8 +11,8 @@ from audit.errors import MalformedError
 from sandbox.cells import CellTotals, TableTotals
 from sandbox.errors import ContractError, DenialReason, DeniedError
 from sandbox.query import CellGrid, CellTable
-from sandbox.release import OwnTotals, ReleaseMode, ReleasePolicy, gate, verify_enforceable, withheld_cells
-from sandbox.statistic import ROWS
+from sandbox.release import OwnTotals, ReleaseMode, ReleasePolicy, gate, least_support, stricter, withheld_cells
+from sandbox.statistic import ROWS, Measure
 
 COUNTED = CellTable(CellGrid(()), (ROWS,))
 POLICY = ReleasePolicy(ReleaseMode.EXACT, min_group_size=10)
@@ -67,10 +69,64 @@ def test_an_unknown_rule_is_refused_rather_than_ignored() -> None:
         ReleasePolicy.from_json(Fields({**POLICY.to_json(), "k_anonymity": 5}))
 
 
-@pytest.mark.parametrize("rule", [{"dominance_percent": 80}, {"overlap_k": 1}])
-def test_a_rule_that_this_release_does_not_enforce_is_refused(rule: dict[str, int]) -> None:
-    verify_enforceable(ReleasePolicy(ReleaseMode.EXACT, 10))
-    with pytest.raises(DeniedError) as refused:
-        verify_enforceable(ReleasePolicy(ReleaseMode.EXACT, 10, **rule))
-    assert refused.value.reason is DenialReason.OPERATION_NOT_PERMITTED
-    assert refused.value.clause == f"release.{next(iter(rule))}"
+A, B = Measure(("a",), ()), Measure(("b",), ())
+AA, AB, BB = (Measure(pair, ()) for pair in (("a", "a"), ("a", "b"), ("b", "b")))
+
+
+@pytest.mark.parametrize(
+    ("measures", "least"),
+    [((), 3), ((A,), 3), ((A, B), 3), ((A, AA), 10), ((A, B, AA, AB, BB), 25), ((AB,), 10), ((A, B, AB), 15)],
+)
+def test_a_moment_matrix_needs_ten_rows_and_five_for_each_of_its_sums(
+    measures: tuple[Measure, ...], least: int
+) -> None:
+    table = CellTable(CellGrid(()), (ROWS, *measures))
+    assert least_support(table, ReleasePolicy(ReleaseMode.EXACT, 3)) == least
+    assert least_support(table, ReleasePolicy(ReleaseMode.EXACT, 1_000)) == 1_000
+    assert withheld_cells(table, counted(least - 1, least), ReleasePolicy(ReleaseMode.EXACT, 3)) == (True, False)
+
+
+def test_a_cell_of_which_one_contributor_makes_more_than_the_share_is_withheld() -> None:
+    dominance = ReleasePolicy(ReleaseMode.EXACT, 3, dominance_percent=70)
+    shares = (Fraction(7, 10), Fraction(70_001, 100_000), Fraction(1), Fraction(0))
+    totals = TableTotals(((50,),) * 4, (50,) * 4, shares, None)
+    assert withheld_cells(COUNTED, totals, dominance) == (False, True, True, False)
+    assert withheld_cells(COUNTED, counted(50, 50), POLICY) == (False, False)
+
+
+def policies() -> st.SearchStrategy[ReleasePolicy]:
+    return st.builds(
+        ReleasePolicy,
+        st.just(ReleaseMode.EXACT),
+        st.integers(1, 50),
+        st.integers(1, 5),
+        st.sampled_from(OwnTotals),
+        st.none() | st.integers(1, 100),
+        st.integers(0, 50),
+    )
+
+
+@given(policies(), policies())
+def test_of_two_policies_each_rule_is_as_strict_as_the_stricter_one(one: ReleasePolicy, other: ReleasePolicy) -> None:
+    both = stricter(one, other)
+    assert both == stricter(other, one) == stricter(both, one)
+    for policy in (one, other):
+        assert both.min_group_size >= policy.min_group_size
+        assert both.min_contributors >= policy.min_contributors
+        assert both.overlap_k >= policy.overlap_k
+        assert (both.dominance_percent or 101) <= (policy.dominance_percent or 101)
+        assert both.own_totals is OwnTotals.SECRET or policy.own_totals is OwnTotals.PUBLIC
+        assert both.guarded or not policy.guarded
+
+
+def test_a_data_set_is_never_released_both_exactly_and_privately() -> None:
+    with pytest.raises(ContractError, match="never both"):
+        stricter(POLICY, ReleasePolicy(ReleaseMode.DP, 10))
+
+
+def test_earlier_answers_have_a_bearing_unless_neither_rule_wants_them() -> None:
+    def rules(k: int, own: OwnTotals) -> bool:
+        return ReleasePolicy(ReleaseMode.EXACT, 10, overlap_k=k, own_totals=own).guarded
+
+    assert [rules(k, OwnTotals.PUBLIC) for k in (0, 1, 2)] == [False, False, True]
+    assert rules(0, OwnTotals.SECRET)

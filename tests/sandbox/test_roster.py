@@ -4,12 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from audit.commitment import commit
 from audit.envelope import Envelope, PayloadType, seal
 from audit.errors import AuditError, MalformedError
 from audit.hashes import hex_sha256, sha256
 from sandbox.errors import DenialReason, PeerMisbehavedError
 from sandbox.roster import (
     Bitmap,
+    HiddenCells,
     Offer,
     Roster,
     Round,
@@ -17,7 +19,6 @@ from sandbox.roster import (
     verify_offer,
     verify_roster,
     verify_round,
-    withheld_commitment,
 )
 from tests.audit.golden import GOLDEN, assert_golden
 from tests.audit.samples import directory, signing_key
@@ -37,7 +38,7 @@ def offer(provider: str = "east", **changes: object) -> Offer:
         provider=provider,
         x25519=sha256(provider.encode()),
         cells=12,
-        withheld=withheld_commitment(sha256(b"salt"), bitmap(3, 11)),
+        withheld=commit("withheld", sha256(b"salt"), bitmap(3, 11)),
     )
     return replace(plain, **changes)  # type: ignore[arg-type]
 
@@ -84,11 +85,32 @@ def test_a_bitmap_of_another_length_or_with_bits_beyond_its_cells_is_refused(dat
         Bitmap.decode(data, cells=12)
 
 
+def hidden(withheld: str, refused: str = "....") -> HiddenCells:
+    return HiddenCells(*(Bitmap(tuple(cell == "x" for cell in cells)) for cells in (withheld, refused)))
+
+
 def test_a_cell_with_too_few_contributors_is_closed_and_counts_none() -> None:
-    withheld = [Bitmap((False, True, True, False)), Bitmap((False, False, True, True)), Bitmap((False,) * 4)]
-    closed, contributors = close_cells(withheld, min_contributors=2)
+    closed, contributors = close_cells([hidden(".xx."), hidden("..xx"), hidden("....")], min_contributors=2)
     assert closed == Bitmap((False, False, True, False))
     assert contributors == bytes([3, 2, 0, 2])
+
+
+def test_a_cell_that_one_provider_refuses_is_closed_for_all() -> None:
+    closed, contributors = close_cells([hidden(".x..", "x..."), hidden("...."), hidden("....")], min_contributors=2)
+    assert closed == Bitmap((True, False, False, False))
+    assert contributors == bytes([0, 2, 3, 3])
+
+
+def test_the_commitment_is_to_which_cells_are_withheld_and_which_refused() -> None:
+    salt = sha256(b"salt")
+    commitments = {each.commitment(salt) for each in (hidden("x..."), hidden("....", "x..."), hidden("....", ".x.."))}
+    assert len(commitments) == 3
+
+
+def test_a_cell_is_not_both_withheld_and_refused() -> None:
+    assert HiddenCells.decode(bitmap(1), bitmap(2), cells=12).cells[:4] == (False, True, True, False)
+    with pytest.raises(MalformedError, match="both"):
+        HiddenCells.decode(bitmap(1, 2), bitmap(2, 3), cells=12)
 
 
 def test_offers_and_roster_of_all_participants_are_accepted() -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from audit.entry import Aborted, Intent, Outcome
@@ -18,7 +19,7 @@ from sandbox.declaration import DatasetDeclaration
 from sandbox.errors import AbortedRunError, DenialReason, DeniedError, SourceError, SourceUnavailableError
 from sandbox.part import mask_info
 from sandbox.ports import OfferMessage, PartMessage
-from sandbox.roster import Bitmap, Offer, Roster, close_cells, withheld_commitment
+from sandbox.roster import Bitmap, HiddenCells, Offer, Roster, close_cells
 from sandbox.session_aggregate import OPEN_CALLS
 from sandbox.session_merchant import MerchantCall
 from sandbox.violations import Violation
@@ -46,8 +47,8 @@ class Round:
 
     def roster(self, offers: Sequence[bytes] | None = None, closed: Bitmap | None = None) -> bytes:
         cells = self.call.layout.cells
-        bitmaps = [Bitmap.decode(message.withheld, cells=cells) for message in self.messages.values()]
-        shut, _ = close_cells(bitmaps, min_contributors=2)
+        hidden = [HiddenCells.decode(each.withheld, each.refused, cells=cells) for each in self.messages.values()]
+        shut, _ = close_cells(hidden, min_contributors=2)
         digests = {
             name: Envelope.decode(data).digest for name, data in zip(self.messages, offers or self.offers, strict=True)
         }
@@ -87,9 +88,11 @@ def test_an_offer_commits_to_the_cells_it_withholds(federate: MakeFederation) ->
     for name, message in made.messages.items():
         offer = Offer.from_envelope(Envelope.decode(message.offer))
         assert (offer.call, offer.provider, offer.cells) == (made.id, name, 8)
-        assert offer.withheld == withheld_commitment(message.salt, message.withheld)
+        hidden = HiddenCells.decode(message.withheld, message.refused, cells=8)
+        assert offer.withheld == hidden.commitment(message.salt)
         rows = [rows for rows, _ in cells_of(made.federation.providers[name].rows)]
-        assert Bitmap.decode(message.withheld, cells=8) == Bitmap(tuple(count < 8 for count in rows))
+        assert hidden.withheld == Bitmap(tuple(count < 8 for count in rows))
+        assert not any(hidden.refused.cells)
 
 
 def test_withheld_and_closed_cells_are_zero_in_the_part(federate: MakeFederation) -> None:
@@ -255,6 +258,9 @@ def test_an_aborted_call_gives_no_part_and_a_given_part_is_not_given_again(feder
     ]
 
 
+ROWS = np.arange(60, dtype=np.int32) % 8  # the cells of a provider's rows
+
+
 class BrokenSource:
     """A data source in trouble."""
 
@@ -279,7 +285,9 @@ class BrokenSource:
 TROUBLES = (
     SourceError("row 17: '4711' is not a wage"),
     SourceUnavailableError("could not connect to 10.0.0.7"),
-    CellTotals((TableTotals(((1, 2**60),) * 8, (100,) * 8, (), None),), 0),
+    CellTotals((TableTotals(((1, 2**60),) * 8, (100,) * 8, (), ROWS),), 0),
+    CellTotals((TableTotals(((1, 1),) * 8, (100,) * 8, (), ROWS[1:]),), 0),  # of another number of rows
+    CellTotals((TableTotals(((1, 1),) * 8, (100,) * 8, (), None),), 0),
 )
 
 
@@ -297,7 +305,7 @@ def test_whatever_goes_wrong_with_the_data_is_one_message_and_the_call_is_given_
         north.datasets.source = BrokenSource(trouble)
         details.add(fail(federation, north).detail)
     assert details == {"north could not compute its cells; its operator's log says why"}
-    assert [entry.reason for entry in only(Aborted, north.entries())] == ["DATA_UNREADABLE"] * 3
+    assert [entry.reason for entry in only(Aborted, north.entries())] == ["DATA_UNREADABLE"] * len(TROUBLES)
     assert north.admission.usage(federation.contract_id).calls == 0
     assert only(Outcome, north.entries()) == []
 
@@ -306,7 +314,7 @@ def test_open_calls_are_bounded(federate: MakeFederation) -> None:
     federation = federate()
     north = federation.providers["north"]
     north.datasets.source = BrokenSource(
-        CellTotals((TableTotals(((5, 5),) * 8, (5,) * 8, (), None),), 0)
+        CellTotals((TableTotals(((5, 5),) * 8, (5,) * 8, (), ROWS),), 0)
     )  # the scans are not the point
     for _ in range(OPEN_CALLS):
         north.sessions.offer(north.authorised(federation.merchant.call()))
@@ -337,7 +345,7 @@ def test_lengths_do_not_depend_on_rows(tmp_path: Path) -> None:
         parts = [made.part(name) for name in made.messages]
         lengths.append(
             (
-                [(len(m.offer), len(m.withheld), len(m.salt)) for m in made.messages.values()],
+                [(len(m.offer), len(m.withheld), len(m.refused), len(m.salt)) for m in made.messages.values()],
                 [(p.width, len(p.part), len(p.receipt)) for p in parts],
             )
         )

@@ -131,10 +131,17 @@ def swap_bitmap(message: OfferMessage) -> OfferMessage:
     return replace(message, withheld=bytes([message.withheld[0] ^ 1]))
 
 
+def swap_refused(message: OfferMessage) -> OfferMessage:
+    return replace(message, refused=bytes([message.refused[0] ^ 128]))
+
+
 @pytest.mark.parametrize(
     ("method", "reply", "reason"),
     [
         ("offer", swap_bitmap, DenialReason.COMMITMENT_MISMATCH),
+        ("offer", swap_refused, DenialReason.COMMITMENT_MISMATCH),
+        ("offer", lambda m: replace(m, refused=b""), DenialReason.MALFORMED),
+        ("offer", lambda m: replace(m, withheld=b"\xff", refused=b"\x01"), DenialReason.MALFORMED),
         ("offer", lambda m: replace(m, withheld=b""), DenialReason.MALFORMED),
         ("offer", lambda m: replace(m, salt=b"short"), DenialReason.MALFORMED),
         ("offer", lambda m: replace(m, offer=b"{}"), DenialReason.MALFORMED),

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17unseen/v1/compute.proto\x12\tunseen.v1\"3\n\rSignedRequest\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\x12\x10\n\x08openings\x18\x02 \x01(\x0c\"4\n\x11PaillierPublicKey\x12\x0f\n\x07modulus\x18\x01 \x01(\x0c\x12\x0e\n\x06scheme\x18\x02 \x01(\t\"/\n\x10\x43iphertextVector\x12\r\n\x05width\x18\x01 \x01(\r\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"h\n\x10\x41ggregateRequest\x12)\n\x07request\x18\x01 \x01(\x0b\x32\x18.unseen.v1.SignedRequest\x12)\n\x03key\x18\x02 \x01(\x0b\x32\x1c.unseen.v1.PaillierPublicKey\"\x8c\x01\n\x11\x41ggregateResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12+\n\x06totals\x18\x02 \x01(\x0b\x32\x1b.unseen.v1.CiphertextVector\x12\x14\n\x0c\x63ontributors\x18\x03 \x01(\x0c\x12\x10\n\x08receipts\x18\x04 \x03(\x0c\x12\x0e\n\x06roster\x18\x05 \x01(\x0c\"d\n\x0cOfferRequest\x12)\n\x07request\x18\x01 \x01(\x0b\x32\x18.unseen.v1.SignedRequest\x12)\n\x03key\x18\x02 \x01(\x0b\x32\x1c.unseen.v1.PaillierPublicKey\">\n\rOfferResponse\x12\r\n\x05offer\x18\x01 \x01(\x0c\x12\x10\n\x08withheld\x18\x02 \x01(\x0c\x12\x0c\n\x04salt\x18\x03 \x01(\x0c\"A\n\x0bPartRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x06offers\x18\x02 \x03(\x0c\x12\x0e\n\x06roster\x18\x03 \x01(\x0c\"J\n\x0cPartResponse\x12)\n\x04part\x18\x01 \x01(\x0b\x32\x1b.unseen.v1.CiphertextVector\x12\x0f\n\x07receipt\x18\x02 \x01(\x0c\"2\n\x0c\x41\x62ortRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x0f\n\rAbortResponse\"&\n\x10GetAnswerRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\"A\n\x11GetAnswerResponse\x12,\n\x06\x61nswer\x18\x01 \x01(\x0b\x32\x1c.unseen.v1.AggregateResponse\"&\n\x12\x41\x63knowledgeRequest\x12\x10\n\x08receipts\x18\x01 \x03(\x0c\"8\n\x13\x41\x63knowledgeResponse\x12\x10\n\x08recorded\x18\x01 \x03(\t\x12\x0f\n\x07pending\x18\x02 \x03(\t2\x9f\x03\n\x0e\x43omputeService\x12\x46\n\tAggregate\x12\x1b.unseen.v1.AggregateRequest\x1a\x1c.unseen.v1.AggregateResponse\x12:\n\x05Offer\x12\x17.unseen.v1.OfferRequest\x1a\x18.unseen.v1.OfferResponse\x12\x37\n\x04Part\x12\x16.unseen.v1.PartRequest\x1a\x17.unseen.v1.PartResponse\x12:\n\x05\x41\x62ort\x12\x17.unseen.v1.AbortRequest\x1a\x18.unseen.v1.AbortResponse\x12\x46\n\tGetAnswer\x12\x1b.unseen.v1.GetAnswerRequest\x1a\x1c.unseen.v1.GetAnswerResponse\x12L\n\x0b\x41\x63knowledge\x12\x1d.unseen.v1.AcknowledgeRequest\x1a\x1e.unseen.v1.AcknowledgeResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17unseen/v1/compute.proto\x12\tunseen.v1\"3\n\rSignedRequest\x12\x10\n\x08\x65nvelope\x18\x01 \x01(\x0c\x12\x10\n\x08openings\x18\x02 \x01(\x0c\"4\n\x11PaillierPublicKey\x12\x0f\n\x07modulus\x18\x01 \x01(\x0c\x12\x0e\n\x06scheme\x18\x02 \x01(\t\"/\n\x10\x43iphertextVector\x12\r\n\x05width\x18\x01 \x01(\r\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"h\n\x10\x41ggregateRequest\x12)\n\x07request\x18\x01 \x01(\x0b\x32\x18.unseen.v1.SignedRequest\x12)\n\x03key\x18\x02 \x01(\x0b\x32\x1c.unseen.v1.PaillierPublicKey\"\x8c\x01\n\x11\x41ggregateResponse\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12+\n\x06totals\x18\x02 \x01(\x0b\x32\x1b.unseen.v1.CiphertextVector\x12\x14\n\x0c\x63ontributors\x18\x03 \x01(\x0c\x12\x10\n\x08receipts\x18\x04 \x03(\x0c\x12\x0e\n\x06roster\x18\x05 \x01(\x0c\"d\n\x0cOfferRequest\x12)\n\x07request\x18\x01 \x01(\x0b\x32\x18.unseen.v1.SignedRequest\x12)\n\x03key\x18\x02 \x01(\x0b\x32\x1c.unseen.v1.PaillierPublicKey\"O\n\rOfferResponse\x12\r\n\x05offer\x18\x01 \x01(\x0c\x12\x10\n\x08withheld\x18\x02 \x01(\x0c\x12\x0c\n\x04salt\x18\x03 \x01(\x0c\x12\x0f\n\x07refused\x18\x04 \x01(\x0c\"A\n\x0bPartRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x06offers\x18\x02 \x03(\x0c\x12\x0e\n\x06roster\x18\x03 \x01(\x0c\"J\n\x0cPartResponse\x12)\n\x04part\x18\x01 \x01(\x0b\x32\x1b.unseen.v1.CiphertextVector\x12\x0f\n\x07receipt\x18\x02 \x01(\x0c\"2\n\x0c\x41\x62ortRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x0f\n\rAbortResponse\"&\n\x10GetAnswerRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\"A\n\x11GetAnswerResponse\x12,\n\x06\x61nswer\x18\x01 \x01(\x0b\x32\x1c.unseen.v1.AggregateResponse\"&\n\x12\x41\x63knowledgeRequest\x12\x10\n\x08receipts\x18\x01 \x03(\x0c\"8\n\x13\x41\x63knowledgeResponse\x12\x10\n\x08recorded\x18\x01 \x03(\t\x12\x0f\n\x07pending\x18\x02 \x03(\t2\x9f\x03\n\x0e\x43omputeService\x12\x46\n\tAggregate\x12\x1b.unseen.v1.AggregateRequest\x1a\x1c.unseen.v1.AggregateResponse\x12:\n\x05Offer\x12\x17.unseen.v1.OfferRequest\x1a\x18.unseen.v1.OfferResponse\x12\x37\n\x04Part\x12\x16.unseen.v1.PartRequest\x1a\x17.unseen.v1.PartResponse\x12:\n\x05\x41\x62ort\x12\x17.unseen.v1.AbortRequest\x1a\x18.unseen.v1.AbortResponse\x12\x46\n\tGetAnswer\x12\x1b.unseen.v1.GetAnswerRequest\x1a\x1c.unseen.v1.GetAnswerResponse\x12L\n\x0b\x41\x63knowledge\x12\x1d.unseen.v1.AcknowledgeRequest\x1a\x1e.unseen.v1.AcknowledgeResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,23 +44,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OFFERREQUEST']._serialized_start=443
   _globals['_OFFERREQUEST']._serialized_end=543
   _globals['_OFFERRESPONSE']._serialized_start=545
-  _globals['_OFFERRESPONSE']._serialized_end=607
-  _globals['_PARTREQUEST']._serialized_start=609
-  _globals['_PARTREQUEST']._serialized_end=674
-  _globals['_PARTRESPONSE']._serialized_start=676
-  _globals['_PARTRESPONSE']._serialized_end=750
-  _globals['_ABORTREQUEST']._serialized_start=752
-  _globals['_ABORTREQUEST']._serialized_end=802
-  _globals['_ABORTRESPONSE']._serialized_start=804
-  _globals['_ABORTRESPONSE']._serialized_end=819
-  _globals['_GETANSWERREQUEST']._serialized_start=821
-  _globals['_GETANSWERREQUEST']._serialized_end=859
-  _globals['_GETANSWERRESPONSE']._serialized_start=861
-  _globals['_GETANSWERRESPONSE']._serialized_end=926
-  _globals['_ACKNOWLEDGEREQUEST']._serialized_start=928
-  _globals['_ACKNOWLEDGEREQUEST']._serialized_end=966
-  _globals['_ACKNOWLEDGERESPONSE']._serialized_start=968
-  _globals['_ACKNOWLEDGERESPONSE']._serialized_end=1024
-  _globals['_COMPUTESERVICE']._serialized_start=1027
-  _globals['_COMPUTESERVICE']._serialized_end=1442
+  _globals['_OFFERRESPONSE']._serialized_end=624
+  _globals['_PARTREQUEST']._serialized_start=626
+  _globals['_PARTREQUEST']._serialized_end=691
+  _globals['_PARTRESPONSE']._serialized_start=693
+  _globals['_PARTRESPONSE']._serialized_end=767
+  _globals['_ABORTREQUEST']._serialized_start=769
+  _globals['_ABORTREQUEST']._serialized_end=819
+  _globals['_ABORTRESPONSE']._serialized_start=821
+  _globals['_ABORTRESPONSE']._serialized_end=836
+  _globals['_GETANSWERREQUEST']._serialized_start=838
+  _globals['_GETANSWERREQUEST']._serialized_end=876
+  _globals['_GETANSWERRESPONSE']._serialized_start=878
+  _globals['_GETANSWERRESPONSE']._serialized_end=943
+  _globals['_ACKNOWLEDGEREQUEST']._serialized_start=945
+  _globals['_ACKNOWLEDGEREQUEST']._serialized_end=983
+  _globals['_ACKNOWLEDGERESPONSE']._serialized_start=985
+  _globals['_ACKNOWLEDGERESPONSE']._serialized_end=1041
+  _globals['_COMPUTESERVICE']._serialized_start=1044
+  _globals['_COMPUTESERVICE']._serialized_end=1459
 # @@protoc_insertion_point(module_scope)

@@ -186,22 +186,28 @@ class OfferResponse(_message.Message):
     OFFER_FIELD_NUMBER: _builtins.int
     WITHHELD_FIELD_NUMBER: _builtins.int
     SALT_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
     offer: _builtins.bytes
-    """offer is the signed offer: request, provider, ephemeral X25519 key, number of cells, commitment to `withheld`."""
+    """offer is the signed offer: request, provider, ephemeral X25519 key, number of cells, commitment to the bitmaps."""
     withheld: _builtins.bytes
-    """withheld has one bit a cell, least significant first, and goes to the computing party alone."""
+    """withheld has one bit a cell, least significant first: cells to which this provider does not contribute. Both bitmaps
+    go to the computing party alone.
+    """
     salt: _builtins.bytes
-    """salt opens the commitment."""
+    """salt opens the commitment to `withheld` followed by `refused`."""
+    refused: _builtins.bytes
+    """refused has one bit a cell likewise: cells that must be closed for all. No cell is in both."""
     def __init__(
         self,
         *,
         offer: _builtins.bytes = ...,
         withheld: _builtins.bytes = ...,
         salt: _builtins.bytes = ...,
+        refused: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["offer", b"offer", "salt", b"salt", "withheld", b"withheld"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["offer", b"offer", "refused", b"refused", "salt", b"salt", "withheld", b"withheld"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

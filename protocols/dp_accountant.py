@@ -168,7 +168,9 @@ def _vector_divergences(event: NoisedVector, orders: tuple[Fraction, ...]) -> li
 def _sampled_cost(event: CostEvent, rate: Fraction) -> Cost:
     whole = tuple(int(order) for order in ORDERS if order.denominator == 1)
     own = [Fraction(units, _UNIT) for units in _integer_order_units(event, whole[-1])]
-    bounds = dict(zip(whole, poisson_sampled(lambda order: own[order - 2], rate, whole), strict=True))
+    symmetric = isinstance(event, NoisedVector)
+    sampled = poisson_sampled(lambda order: own[order - 2], rate, whole, symmetric=symmetric)
+    bounds = dict(zip(whole, sampled, strict=True))
     # (a-1) D_a is convex in a and 0 at a = 1, so a chord between integer orders bounds it between them.
     moments = {1: Fraction(0), **{order: (order - 1) * bound for order, bound in bounds.items()}}
     units = []

@@ -31,13 +31,17 @@ within the range of what it averages), so tau <= sum over k < m of its logarithm
 |T - 1| <= T(0) - 1, where T(0) = sqrt(v / 2 pi) times the integral over a period of f(u)^m, f(u) = sum_j
 exp(-s (u - 2 pi j)^2 / 2); the trapezoidal rule gives it from above, since what it adds are probabilities of Z.
 
-**Poisson sampling.** Zhu and Wang 2019, "Poisson Subsampled Renyi Differential Privacy", theorem 5, for any mechanism
-and either direction of add/remove: at integer orders a, with e(l) the mechanism's own bound,
+**Poisson sampling.** Let Q be the law of what is released from a sample, P with the unit in it as well, q the rate.
+Expanding ((1-q) Q + q P)^a at an integer order a, with e(l) the mechanism's own bound,
 
-    (a-1) e'(a) <= log((1-q)^(a-1) (a q - q + 1) + C(a,2) q^2 (1-q)^(a-2) exp(e(2))
-                       + 3 sum_{l=3..a} C(a,l) q^l (1-q)^(a-l) exp((l-1) e(l)));
+    (a-1) D_a((1-q) Q + q P || Q) <= log((1-q)^(a-1) (a q - q + 1) + C(a,2) q^2 (1-q)^(a-2) exp(e(2))
+                                         + c sum_{l=3..a} C(a,l) q^l (1-q)^(a-l) exp((l-1) e(l))),    c = 1,
 
-also e' <= e, since the divergence is quasi-convex. Every floating number here is rounded towards more cost by MPFR.
+and mixtures over samples diverge no more than the worst (joint quasi-convexity). The other direction, of Q from
+(1-q) Q + q P, is no larger where an involution swaps P and Q (Mironov, Talwar and Zhang 2019, "Renyi Differential Privacy of the
+Sampled Gaussian Mechanism", theorem 5): z -> d - z does for one vector with symmetric noise. For any other mechanism
+c = 3 covers both directions (Zhu and Wang 2019, "Poisson Subsampled Renyi Differential Privacy", theorem 5). Sampled or
+not, the divergence is at most e. Every floating number here is rounded towards more cost by MPFR.
 """
 
 from collections.abc import Callable
@@ -96,15 +100,19 @@ def theta_log_range(variance: Fraction) -> Fraction:
     return _exact(_theta_log_range(variance))
 
 
-def poisson_sampled(divergences: Callable[[int], Fraction], rate: Fraction, orders: tuple[int, ...]) -> list[Fraction]:
+def poisson_sampled(
+    divergences: Callable[[int], Fraction], rate: Fraction, orders: tuple[int, ...], *, symmetric: bool
+) -> list[Fraction]:
     """Return bounds on the divergences of a mechanism on a Poisson sample, one for each of the integer `orders` (>= 2).
 
     Args:
         divergences: the mechanism's own bound at an integer order from 2 to the largest of `orders`.
         rate: 0 < q < 1.
         orders: which; rising.
+        symmetric: whether an involution swaps the laws with and without the unit (c = 1 of the module's text, else 3).
 
     """
+    factor = 1 if symmetric else 3
     own = {order: divergences(order) for order in range(2, orders[-1] + 1)}
     growth = {order: _UP.exp(_UP.mul(_up(bound), order - 1)) for order, bound in own.items()}
     q, stay, odds = _up(rate), _up(1 - rate), _up(rate / (1 - rate))
@@ -115,7 +123,7 @@ def poisson_sampled(divergences: Callable[[int], Fraction], rate: Fraction, orde
         total = _UP.add(total, _UP.mul(binomial, growth[2]))
         for term in range(3, order + 1):
             binomial = _UP.mul(binomial, _UP.div(_UP.mul(odds, order - term + 1), term))
-            total = _UP.add(total, _UP.mul(3, _UP.mul(binomial, growth[term])))
+            total = _UP.add(total, _UP.mul(factor, _UP.mul(binomial, growth[term])))
         bound = _UP.div(_UP.log(total), order - 1)
         bounds.append(min(own[order], _exact(bound)) if gmpy2.is_finite(bound) else own[order])
     return bounds

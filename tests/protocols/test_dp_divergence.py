@@ -72,19 +72,24 @@ def test_the_bound_stays_finite_and_short_for_enormous_noise() -> None:
     assert defect.log_range.denominator.bit_length() <= 257
 
 
+@pytest.mark.parametrize("symmetric", [True, False])
 @pytest.mark.parametrize("rate", [Fraction(1, 100), Fraction(1, 4), Fraction(9, 10)])
-def test_a_poisson_sample_never_diverges_more_than_the_bound(rate: Fraction) -> None:
+def test_a_poisson_sample_never_diverges_more_than_the_bound(rate: Fraction, symmetric: bool) -> None:
     variance, orders = Fraction(4), tuple(range(2, 17))
     law = discrete_gaussian(variance, 90)
-    bounds = poisson_sampled(lambda order: Fraction(order, 8), rate, orders)
+    bounds = poisson_sampled(lambda order: Fraction(order, 8), rate, orders, symmetric=symmetric)
     q = float(rate)
     with_unit = {z: (1 - q) * float(p) + q * float(law.get(z - 1, 0)) for z, p in law.items()}
     for order, bound in zip(orders, bounds, strict=True):
+        truths = []
         for upper, lower in ((with_unit, law), (law, with_unit)):
             moment = math.fsum(
                 float(p) * (float(p) / float(lower[z])) ** (order - 1) for z, p in upper.items() if abs(z) <= 60
             )
-            assert math.log(moment) / (order - 1) <= float(bound) + 1e-12
+            truths.append(math.log(moment) / (order - 1))
+        assert max(truths) <= float(bound) + 1e-12
+        if symmetric:
+            assert max(truths) >= float(bound) - 1e-9
         assert bound <= Fraction(order, 8)
 
 

@@ -48,9 +48,13 @@ class Relay:
         while True:
             try:
                 near, _ = self._listener.accept()
-                far = socket.create_connection(("127.0.0.1", self._target))
             except OSError:
                 return
+            try:
+                far = socket.create_connection(("127.0.0.1", self._target))
+            except OSError:  # nobody serves there yet: the regulator looks for a party as soon as it is enrolled
+                near.close()
+                continue
             self._open += [near, far]
             self.connections += 1
             threading.Thread(target=self._pass, args=(near, far, False), daemon=True).start()

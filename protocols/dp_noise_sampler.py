@@ -29,7 +29,8 @@ MAX_COUNT: Final = 1 << 32
 
 _FACTOR: Final = 128
 _LEAST_INNER: Final = 1 << 19
-_DECOMPOSITION_DISTANCE: Final = Fraction(1, 1 << 400)
+_DECOMPOSITION_DISTANCE: Final = Fraction(1, 1 << 256)
+"""Above the 2^-400 proven: the unit of the tables' distances, which dwarf both."""
 
 
 class TableSampler:

@@ -14,9 +14,10 @@ d / z in total variation, z being the larger one's mass. So with z = sum of w, t
 
     1/2 sum |c(x) / 2^128 - w(x) / z|  +  (2 T E + 2 A) / z,
 
-which `CumulativeTable.distance` states as a fraction; below 2^-112 for every variance allowed here.
+which `CumulativeTable.distance` states, rounded up to a multiple of h so that it fits a privacy cost; below 2^-112 for every variance allowed here.
 """
 
+import math
 from bisect import bisect_right
 from dataclasses import dataclass
 from decimal import Context, Decimal
@@ -104,12 +105,13 @@ def build_table(variance: Fraction) -> CumulativeTable:
     counts, rounding = _counts(weights)
     mass = Fraction(2 * sum(weights) - weights[0], 1 << _WORK_BITS)
     distance = rounding + (2 * (len(weights) - 1) * error + 2 * tail) / mass
+    stated = Fraction(math.ceil(distance * (1 << _WORK_BITS)), 1 << _WORK_BITS)
     while not counts[-1]:  # the last ones may have been rounded to nothing
         counts.pop()
     largest = len(counts) - 1
     cumulative = tuple(accumulate(counts[:0:-1] + counts[:-1]))  # with the last, 2^128, which no word reaches
     high = np.array([entry >> _LOW_BITS for entry in cumulative], np.uint64)
-    return CumulativeTable(variance, largest, distance, cumulative, high, _guide(cumulative, largest))
+    return CumulativeTable(variance, largest, stated, cumulative, high, _guide(cumulative, largest))
 
 
 def _weights(variance: Fraction) -> tuple[list[int], Fraction, Fraction]:

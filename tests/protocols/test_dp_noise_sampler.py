@@ -83,6 +83,7 @@ def test_for_every_variance_the_distance_and_the_largest_value_are_as_stated(var
     sampler = TableSampler(variance)
     assert sampler.variance == variance
     assert sampler.distance < Fraction(1, 1 << 112)
+    assert (1 << 256) % sampler.distance.denominator == 0
     assert sampler.largest**2 < 400 * variance
 
 

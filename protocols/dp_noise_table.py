@@ -14,7 +14,8 @@ d / z in total variation, z being the larger one's mass. So with z = sum of w, t
 
     1/2 sum |c(x) / 2^128 - w(x) / z|  +  (2 T E + 2 A) / z,
 
-which `CumulativeTable.distance` states, rounded up to a multiple of h so that it fits a privacy cost; below 2^-112 for every variance allowed here.
+which `CumulativeTable.distance` states, rounded up to a multiple of h so that it fits a privacy cost; below 2^-112 for
+every variance allowed here.
 """
 
 import math

@@ -8,11 +8,11 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Protocol, cast
+from typing import ClassVar, Final, Protocol, cast
 
 import pandas as pd
 
@@ -50,6 +50,8 @@ def run_unseen(*arguments: str, environment: Mapping[str, str] | None = None) ->
 class ServedParty:
     """One party's `unseen serve`, as a process of its own. Its log lies beside the home, in `<home>.log`."""
 
+    command: ClassVar[Sequence[str]] = COMMAND
+
     def __init__(self, home: Path, environment: Mapping[str, str] | None = None) -> None:
         self.home = home
         self._environment = {**os.environ, **(environment or {})}
@@ -69,7 +71,7 @@ class ServedParty:
         """Start the process without waiting for it to be ready."""
         with self.home.with_suffix(".log").open("a", encoding="utf-8") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-                [*COMMAND, "serve", "--home", str(self.home), "--json"],
+                [*self.command, "serve", "--home", str(self.home), "--json"],
                 env=self._environment,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -32,6 +32,7 @@ DELTA_FOR_DISTANCES = Fraction(1, 1 << 20)
 
 _MICRO = 1_000_000
 _UNIT = 1 << UNIT_BITS
+_NEGLIGIBLE = Fraction(1, 1 << 60)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ NOTHING = Cost((0,) * len(ORDERS))
 
 
 def cost_of(event: CostEvent) -> Cost:
-    """Return what the event costs; milliseconds of work, half a second where it samples, so keep the result.
+    """Return what the event costs; up to milliseconds of work, a fraction of a second where it samples.
 
     Raises:
         PrivacyCostError: an event of a kind that is not known.
@@ -76,7 +77,7 @@ def cost_of(event: CostEvent) -> Cost:
     require_event(event)
     match event:
         case NoisedVector():
-            return _vector_cost(event)
+            return Cost(_vector_units(event, ORDERS), _distance(event))
         case Composed(events):
             return reduce(Cost.plus, map(cost_of, events))
         case Repeated(part, times):
@@ -146,23 +147,28 @@ def from_micro(micro: int) -> int:
     return (micro << UNIT_BITS) // _MICRO
 
 
-def _vector_cost(event: NoisedVector) -> Cost:
-    distance = _ceil(event.distance * (1 << DISTANCE_BITS))
-    return Cost(tuple(_ceil(bound * _UNIT) for bound in _vector_divergences(event, ORDERS)), distance)
-
-
-def _vector_divergences(event: NoisedVector, orders: tuple[Fraction, ...]) -> list[Fraction]:
-    """Return a bound on the divergence at each of the orders: a d^2 / 2v and the defects, see `dp_divergence`."""
+def _vector_units(event: NoisedVector, orders: tuple[Fraction, ...]) -> tuple[int, ...]:
+    """Return a bound on the divergence at each of the orders, in units: a d^2 / 2v and the defects of the sums."""
     shares = event.honest_shares
-    squared = sum(block.squared_sensitivity / (shares * block.share_variance) for block in event.blocks)
+    squared = sum((block.squared_sensitivity / (shares * block.share_variance) for block in event.blocks), Fraction(0))
     changed: dict[Fraction, int] = {}
     for block in event.blocks:
         changed[block.share_variance] = changed.get(block.share_variance, 0) + block.changed
     defects = [(number, sum_defect(shares, variance)) for variance, number in changed.items()]
-    return [
-        order * squared / 2 + sum((number * defect.excess(order) for number, defect in defects), Fraction(0))
+    most = sum((number * defect.log_range for number, defect in defects), Fraction(0))
+    if most < _NEGLIGIBLE:  # as for all but the least noise: one bound for all orders, and integers alone
+        slope, constant = squared * _UNIT / 256, most * _UNIT
+        rise, start = slope.numerator * constant.denominator, constant.numerator * slope.denominator
+        whole = slope.denominator * constant.denominator
+        return tuple(-(-(_in_128ths(order) * rise + start) // whole) for order in orders)
+    return tuple(
+        _ceil((order * squared / 2 + sum(number * defect.excess(order) for number, defect in defects)) * _UNIT)
         for order in orders
-    ]
+    )
+
+
+def _in_128ths(order: Fraction) -> int:
+    return order.numerator * (128 // order.denominator)
 
 
 def _sampled_cost(event: CostEvent, rate: Fraction) -> Cost:
@@ -186,8 +192,7 @@ def _integer_order_units(event: CostEvent, last: int) -> list[int]:
     """Return the event's cost at the integer orders 2 to `last`, in units of 2^-40."""
     match event:
         case NoisedVector():
-            orders = tuple(map(Fraction, range(2, last + 1)))
-            return [_ceil(bound * _UNIT) for bound in _vector_divergences(event, orders)]
+            return list(_vector_units(event, tuple(map(Fraction, range(2, last + 1)))))
         case Composed(events):
             return [sum(units) for units in zip(*(_integer_order_units(part, last) for part in events), strict=True)]
         case Repeated(part, times):

@@ -38,10 +38,10 @@ Expanding ((1-q) Q + q P)^a at an integer order a, with e(l) the mechanism's own
                                          + c sum_{l=3..a} C(a,l) q^l (1-q)^(a-l) exp((l-1) e(l))),    c = 1,
 
 and mixtures over samples diverge no more than the worst (joint quasi-convexity). The other direction, of Q from
-(1-q) Q + q P, is no larger where an involution swaps P and Q (Mironov, Talwar and Zhang 2019, "Renyi Differential Privacy of the
-Sampled Gaussian Mechanism", theorem 5): z -> d - z does for one vector with symmetric noise. For any other mechanism
-c = 3 covers both directions (Zhu and Wang 2019, "Poisson Subsampled Renyi Differential Privacy", theorem 5). Sampled or
-not, the divergence is at most e. Every floating number here is rounded towards more cost by MPFR.
+(1-q) Q + q P, is no larger where an involution swaps P and Q (Mironov, Talwar and Zhang 2019, "Renyi Differential
+Privacy of the Sampled Gaussian Mechanism", theorem 5): z -> d - z does for one vector with symmetric noise. For any
+other mechanism c = 3 covers both directions (Zhu and Wang 2019, "Poisson Subsampled Renyi Differential Privacy",
+theorem 5). Sampled or not, the divergence is at most e. Every floating number here is rounded up, by MPFR.
 """
 
 from collections.abc import Callable

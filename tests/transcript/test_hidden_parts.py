@@ -10,13 +10,17 @@ from unseen.v1 import compute_pb2
 from protocols.aggregate import AggregateLayout, combine, decrypt_totals
 from protocols.errors import InconsistentTotalsError
 from sandbox.layout import plan_aggregate
-from sandbox.request import AggregateQuery, Statistic, StatisticKind
+from sandbox.request import AggregateQuery, DomainFilter, RangeFilter, Statistic, StatisticKind
 from tests.transcript.hidden_parts import ciphertexts, readable, received_parts, verify_parts_hidden
 from tests.transcript.people import MIN_GROUP, SETTLEMENTS, YEARS, people, totals
 from tests.transcript.recorder import Transcript, What
-from tests.transcript.world import BY, PROVIDERS, World
+from tests.transcript.world import BY, BY_OF_TWO, PROVIDERS, World
 
-INCOMES = AggregateQuery((Statistic(StatisticKind.MEAN, "household_income"),), BY, ())
+MEAN = Statistic(StatisticKind.MEAN, "household_income")
+INCOMES = AggregateQuery((MEAN,), BY, ())
+OF_TWO = AggregateQuery(
+    (MEAN,), BY_OF_TWO, (DomainFilter("settlement", ("harbour",)), RangeFilter("education_years", 8, 16))
+)
 CELLS = [(years, settlement) for years in YEARS for settlement in SETTLEMENTS]
 
 
@@ -104,4 +108,7 @@ def test_between_two_providers_the_computing_partys_view_and_the_merchants_key_g
     """The residual leak that DESIGN names: a collusion of merchant and computing party against the second provider."""
     ((part, receipt),) = received_parts(base, world.pair)
     assert receipt.provider == "north"
-    assert [world.key.decrypt_raw(ciphertext) for ciphertext in part] == packed(world, world.pair, "north")
+    rows = [row.income for row in people()["north"] if row.settlement == "harbour" and row.years in {9, 13}]
+    layout = plan_aggregate(world.contracts[world.pair], OF_TWO, world.key.public_key.bits)
+    own = layout.records.pack([len(rows), sum(rows), 0, 0])
+    assert [world.key.decrypt_raw(ciphertext) for ciphertext in part] == own

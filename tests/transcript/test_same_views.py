@@ -60,6 +60,7 @@ def test_what_tells_of_cells_is_compared_exactly_and_what_is_drawn_afresh_by_kin
     exact = {path for path in paths if not is_random(path)}
     for field in (
         "OfferResponse.withheld",
+        "OfferResponse.refused",
         "AggregateResponse.contributors",
         "AggregateResponse.roster.payload.closed",
     ):

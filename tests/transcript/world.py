@@ -47,6 +47,9 @@ MERCHANT = "analyst"
 PROVIDERS = ("east", "north", "south")
 COMPUTING = "east"
 BY = ("education_years", "settlement")
+BY_OF_TWO = ("settlement",)
+WHERE_OF_TWO: Mapping[str, str | tuple[str, str]] = {"settlement": "harbour", "education_years": ("8", "16")}
+"""What is asked of east and north alone: over other rows than any cell, or sum over cells, that all three answer."""
 
 ATTEMPTS = 20
 
@@ -178,7 +181,8 @@ class Day:
         self.merchant.aggregate(self.world.joint, statistics=["mean(household_income)", "count"], by=BY)
         harbour = {"settlement": "harbour"}
         self.merchant.aggregate(self.world.joint, statistics=["sum(household_income)"], by=BY, where=harbour)
-        self.merchant.aggregate(self.world.pair, statistics=["mean(household_income)"], by=BY)
+        mean = ["mean(household_income)"]
+        self.merchant.aggregate(self.world.pair, statistics=mean, by=BY_OF_TWO, where=WHERE_OF_TWO)
         self._be_refused()
         self._read_ledgers()
         broken = self.folder / "north" / "data" / "rows.csv"

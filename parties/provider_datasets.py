@@ -14,11 +14,13 @@ from pathlib import Path
 from audit.envelope import PayloadType, seal
 from audit.keys import SigningKey
 from parties.errors import NotFoundError
+from parties.home import Home
 from sandbox.catalogue import Catalogue, DatasetDescription
 from sandbox.declaration import DatasetDeclaration
 from sandbox.description import VERSION_BYTES
 from sandbox.errors import DenialReason, DeniedError
 from sandbox.overlap import OverlapGuard
+from sandbox.overlap_store import count_answered
 from sandbox.ports import Entropy, OpenedDataset
 from sandbox.release import ReleaseMode
 from sandbox.row_identity import settle_rows
@@ -132,6 +134,19 @@ def check_declared(folder: Path, environ: Mapping[str, str]) -> list[tuple[Datas
         finally:
             source.close()
     return checked
+
+
+def answered_sets(home: Home) -> dict[str, int]:
+    """How many different sets of rows each data set that is released exactly was answered over, by name.
+
+    Raises `VaultError` when the vault cannot be read; errors as `Catalogue.load`.
+    """
+    declared = Catalogue.load(home.catalog).datasets
+    names = sorted(each.name for each in declared if each.release.mode is ReleaseMode.EXACT)
+    if not home.vault_path.exists():
+        return dict.fromkeys(names, 0)
+    with Vault.open(home.vault_path) as vault:
+        return {name: count_answered(vault, name) for name in names}
 
 
 def refuse(declaration: DatasetDeclaration, violations: Iterable[Violation]) -> None:

@@ -45,6 +45,15 @@ class Became:
     unions: Mapping[int, Index]
 
 
+def count_answered(vault: Vault, dataset: str) -> int:
+    """How many different sets of rows have been answered, sums over cells included; for the provider's own eyes.
+
+    Raises `VaultError` when the vault cannot be read, or is damaged.
+    """
+    batches = [_unpacked(data, dataset)[1] for _, data in vault.items(VaultKind.OVERLAP, f"{dataset}/batch/")]
+    return len({number for batch in batches for number in batch["set"][batch["role"] == Role.ANSWERED].tolist()})
+
+
 class OverlapStore:
     """One dataset's sets. Not for several threads: the guard has the lock.
 
@@ -184,7 +193,7 @@ class OverlapStore:
         stored = self._vault.items(VaultKind.OVERLAP, f"{self._dataset}/batch/")
         with self._vault.transaction():
             for key, data in stored:
-                digest, batch = self._unpacked(data)
+                digest, batch = _unpacked(data, self._dataset)
                 if scheme != self._space.scheme.encode():
                     batch["sketch"] = [self._space.sketch(self._rows(int(number))) for number in batch["set"]]
                     self._vault.put(VaultKind.OVERLAP, key, _packed(digest, batch))
@@ -193,17 +202,22 @@ class OverlapStore:
                 self._vault.put(VaultKind.OVERLAP, f"{self._dataset}/scheme", self._space.scheme.encode())
         self._sets = int(self._numbers.max()) + 1 if len(self._numbers) else 0
 
-    def _unpacked(self, data: bytes) -> tuple[str, _Batch]:
-        if (len(data) - _DIGEST_BYTES) % _ENTRY.itemsize:
-            raise self._damaged(f"a batch of {len(data)} bytes")
-        return data[:_DIGEST_BYTES].hex(), np.frombuffer(data, dtype=_ENTRY, offset=_DIGEST_BYTES).copy()
-
     def _key(self, what: str, number: int) -> str:
         return f"{self._dataset}/{what}/{number:010d}"
 
     def _damaged(self, detail: str) -> VaultError:
-        return VaultError(f"what {self._dataset} was answered over cannot be read: {detail}; restore the backup")
+        return _damaged(self._dataset, detail)
 
 
 def _packed(digest: str, batch: _Batch) -> bytes:
     return bytes.fromhex(digest) + batch.tobytes()
+
+
+def _unpacked(data: bytes, dataset: str) -> tuple[str, _Batch]:
+    if len(data) < _DIGEST_BYTES or (len(data) - _DIGEST_BYTES) % _ENTRY.itemsize:
+        raise _damaged(dataset, f"a batch of {len(data)} bytes")
+    return data[:_DIGEST_BYTES].hex(), np.frombuffer(data, dtype=_ENTRY, offset=_DIGEST_BYTES).copy()
+
+
+def _damaged(dataset: str, detail: str) -> VaultError:
+    return VaultError(f"what {dataset} was answered over cannot be read: {detail}; restore the backup")

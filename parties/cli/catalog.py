@@ -1,4 +1,7 @@
-"""`unseen catalog`: hold declarations against the data, list and show data sets, export their descriptions."""
+"""`unseen catalog`: hold declarations against the data, list and show data sets, export their descriptions.
+
+And, at a provider, how much of them was answered exactly.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +21,12 @@ from parties.client.catalogues import CatalogueClient
 from parties.client.tables import bounds_text, levels_text
 from parties.errors import NotFoundError, UsageError
 from parties.home import Home
-from parties.provider_datasets import check_declared
+from parties.provider_datasets import answered_sets, check_declared
 from sandbox.description import DatasetDescription
 from sandbox.errors import PeerUnavailableError
 from sandbox.source import Severity, Violation
 
-app = typer.Typer(no_args_is_help=True, help="Catalogue of data sets: check, list, show, export.")
+app = typer.Typer(no_args_is_help=True, help="Catalogue of data sets: check, list, show, export, answered.")
 
 NOTHING_WRONG: Final = "every declaration holds"
 
@@ -110,6 +113,20 @@ def show(
         for column in item.columns
     ]
     emit_table(headers, rows)
+
+
+@app.command()
+def answered(home: HomeOption = None, json: JsonOption = False) -> None:
+    """At a provider: how many different sets of rows each data set was answered over, sums over cells included."""
+    opened = open_home(home)
+    if opened.role is not Role.PROVIDER:
+        raise UsageError(f"{opened.name} is a {opened.role.value}; providers answer: name a provider's --home")
+    counts = answered_sets(opened)
+    if json:
+        emit_json({"datasets": [{"dataset": name, "answered": count} for name, count in counts.items()]})
+        return
+    headers = [say("dataset", "数据集"), say("sets of rows answered", "已答复的行集")]
+    emit_table(headers, [[name, str(count)] for name, count in counts.items()])
 
 
 @app.command()

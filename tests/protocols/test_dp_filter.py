@@ -106,6 +106,14 @@ def test_one_order_admits_as_many_gaussian_spends_as_all_orders_together_would()
         assert micro_epsilon(cost.times(admitted + 1), DELTA) > micro
 
 
+def test_a_filter_at_several_orders_admits_what_stays_within_one_of_them() -> None:
+    at_16 = ORDERS.index(Fraction(16))
+    at_16_alone = Cost(tuple(0 if place == at_16 else 1 << 80 for place in range(len(ORDERS))))
+    assert TWO_ORDERS.take(NOTHING, at_16_alone) == at_16_alone
+    with pytest.raises(BudgetExhaustedError):
+        TWO_ORDERS.check(NOTHING, Cost((1 << 80,) * len(ORDERS)))
+
+
 def test_spending_nothing_costs_nothing_and_a_spent_budget_stays_spent() -> None:
     assert ONE.marginal(NOTHING, NOTHING) == 0
     assert ONE.take(NOTHING, NOTHING) == NOTHING

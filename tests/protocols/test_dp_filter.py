@@ -106,6 +106,16 @@ def test_one_order_admits_as_many_gaussian_spends_as_all_orders_together_would()
         assert micro_epsilon(cost.times(admitted + 1), DELTA) > micro
 
 
+def test_the_last_unit_is_admitted_and_not_one_more() -> None:
+    room = from_micro(1_000_000) - ONE.conversions[0]
+    whole = Cost((room,) * len(ORDERS))
+    assert ONE.micro_epsilon(ONE.take(NOTHING, whole)) == 1_000_000
+    with pytest.raises(BudgetExhaustedError):
+        ONE.check(NOTHING, Cost((room + 1,) * len(ORDERS)))
+    with pytest.raises(BudgetExhaustedError):
+        ONE.check(whole, Cost((1,) * len(ORDERS)))
+
+
 def test_a_filter_at_several_orders_admits_what_stays_within_one_of_them() -> None:
     at_16 = ORDERS.index(Fraction(16))
     at_16_alone = Cost(tuple(0 if place == at_16 else 1 << 80 for place in range(len(ORDERS))))

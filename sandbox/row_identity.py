@@ -150,21 +150,15 @@ class _Settling:
                 raise
             except SourceError as error:
                 known, found = state.keys, self._by_key(state.scheme, error)
-        order = np.argsort(known)
-        sorted_known = known[order]
-        new_order = np.argsort(found)  # looked up in order, which the caches like
+        order = np.argsort(found)
         at = np.empty(len(found), dtype=np.int64)
-        at[new_order] = np.searchsorted(sorted_known, found[new_order])
-        at = np.minimum(at, len(known) - 1)
-        there = sorted_known[at] == found if len(known) else np.zeros(len(found), dtype=bool)
-        ids = np.empty(len(found), dtype=np.uint32)
-        ids[there] = order[at[there]]
-        fresh = int(np.count_nonzero(~there))
-        if len(known) + fresh > MAX_IDS:
+        at[order] = _places(known, found[order])
+        fresh = np.flatnonzero(at < 0)
+        if len(known) + len(fresh) > MAX_IDS:
             detail = "more than 2^32 rows over all versions cannot be told apart; offer the data under another name"
             raise DeclarationError(self._declaration.file, None, "dataset.name", detail)
-        ids[~there] = np.arange(len(known), len(known) + fresh, dtype=np.uint32)
-        return ids
+        at[fresh] = np.arange(len(known), len(known) + len(fresh))
+        return at.astype(np.uint32)
 
     def _by_key(self, old: _Scheme, gone: SourceError) -> Hashes:
         key = ", ".join(old.columns)
@@ -211,13 +205,12 @@ class _Settling:
         if self._scheme.person == state.scheme.person:
             persons[: len(state.persons)] = state.persons
             hashes = state.person_hashes
-        found = _not_unknown(self._source.fingerprints((self._scheme.person,)))
-        fresh = np.setdiff1d(found, hashes)
-        hashes = np.concatenate([hashes, fresh])
-        order = np.argsort(hashes)
-        codes = order[np.searchsorted(hashes[order], found)].astype(np.uint32)
-        persons[ids] = np.where(persons[ids] == 0, codes, persons[ids])
-        return persons, hashes
+        found, person = np.unique(_not_unknown(self._source.fingerprints((self._scheme.person,))), return_inverse=True)
+        codes = _places(hashes, found)
+        fresh = np.flatnonzero(codes < 0)
+        codes[fresh] = np.arange(len(hashes), len(hashes) + len(fresh))
+        persons[ids] = np.where(persons[ids] == 0, codes[person], persons[ids])
+        return persons, np.concatenate([hashes, found[fresh]])
 
     # -- the vault ------------------------------------------------------------------------------------------------
 
@@ -282,6 +275,16 @@ def numbered(hashes: Hashes) -> Hashes:
     found = np.empty_like(hashes)
     found[order] = np.where(occurrence == 0, in_order, _mixed(in_order + occurrence * _GOLDEN))
     return _not_unknown(found)
+
+
+def _places(known: Hashes, wanted: Hashes) -> npt.NDArray[np.int64]:
+    """Where each of `wanted`, which is sorted, is in `known`; -1 where it is not."""
+    if not len(known):
+        return np.full(len(wanted), -1)
+    order = np.argsort(known)
+    in_order = known[order]
+    at = np.minimum(np.searchsorted(in_order, wanted), len(known) - 1)
+    return np.where(in_order[at] == wanted, order[at], -1)
 
 
 def _mixed(values: Hashes) -> Hashes:

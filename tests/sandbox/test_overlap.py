@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sandbox.errors import VaultError
 from sandbox.overlap import AskedTable, OverlapError, OverlapGuard, Question, Verdict
@@ -271,6 +275,46 @@ def test_a_call_that_is_not_settled_is_not_remembered(guard: OverlapGuard) -> No
     guard.reserve("call", question(below(40)))
     with pytest.raises(OverlapError, match="settled"):
         guard.remember("call")
+
+
+def intervals() -> st.SearchStrategy[list[tuple[int, int]]]:
+    return st.lists(st.tuples(st.integers(0, 45), st.integers(1, 50)), min_size=1, max_size=12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(intervals(), st.integers(1, 4), st.randoms(use_true_random=False))
+def test_no_two_sums_that_were_ever_answered_are_near_to_one_another(
+    asked: list[tuple[int, int]], cells: int, draw: Random
+) -> None:
+    """Whatever is asked, in whatever order, and whatever else the rosters close."""
+    known: list[frozenset[int]] = []
+    with TemporaryDirectory() as folder, Vault.open(Path(folder) / "vault.db") as vault:
+        guard = over(vault)
+        for start, length in asked:
+            width = max(1, length // cells)
+            place = {row: (row - start) // width for row in range(start, start + width * cells)}
+            made = question(table(cells, of=lambda row, place=place: place.get(row, -1)), policy=PUBLIC, least=4)
+            verdict = guard.reserve("call", made)
+            shut = [refused or draw.random() < 0.1 for refused in verdict.refused]
+            try:
+                guard.settle("call", shut)
+            except OverlapError:
+                guard.release("call")
+                continue
+            guard.remember("call")
+            opened = [not (a or b) for a, b in zip(verdict.withheld, shut, strict=True)]
+            given_away = [
+                frozenset(row for row, of in place.items() if of == cell and row < ROWS) for cell in range(cells)
+            ]
+            parts = [rows for rows, is_open in zip(given_away, opened, strict=True) if is_open]
+            known += [*parts, frozenset().union(*parts)]
+    for one, other in combinations(filter(None, known), 2):
+        assert not one & other or not 0 < len(one ^ other) < K or covered(one ^ other, known)
+
+
+def covered(rows: frozenset[int], known: list[frozenset[int]]) -> bool:
+    """Whether they are themselves cells that were answered, of one question: then nothing new is told."""
+    return any(rows == one for one in known)
 
 
 # -- what is kept ---------------------------------------------------------------------------------------------------

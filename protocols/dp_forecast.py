@@ -13,8 +13,9 @@ from fractions import Fraction
 from protocols.dp_estimates import Figure, NoisedCell, NoisedTotal, count, deviation, mean, total, variance
 from protocols.dp_quantiles import quantile
 from protocols.dp_regression import regression
-from protocols.dp_release import EpsilonOf, NoisePlan, ReleaseShape, plan_for_epsilon
+from protocols.dp_release import NoisePlan, ReleaseShape
 from protocols.dp_sensitivity import BoundedColumn, CentredMeasure
+from protocols.dp_target import EpsilonOf, plan_for_epsilon
 from protocols.errors import StatisticError
 
 

@@ -13,15 +13,14 @@ of shares are rounded up to multiples of 2^-20, at least 1/4, so that a release 
 less, unless the least variance of 1/4 is reached.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain
-from math import isqrt, log, sqrt
+from math import isqrt
 from typing import Final
 
 from protocols.aggregate import MeasureBound, TableShape
-from protocols.dp_accountant import require_delta
 from protocols.dp_events import MIN_SHARE_VARIANCE, NoisedBlock, NoisedVector
 from protocols.dp_noise import NoiseSampler, NoiseShare
 from protocols.dp_sensitivity import ROW, CentredMeasure, ProtectedUnit, ReleaseTable
@@ -34,12 +33,6 @@ TAIL_DISTANCE: Final = Fraction(1, 1 << 280)
 """What that adds to the distance of one draw: P(|N_Z(0, v)| >= 20 sqrt v) <= 2 exp(-200) (subgaussian, as N(0, v))."""
 
 _STEP: Final = 1 << 20
-_PLAIN_VARIANCE: Final = Fraction(1 << 14)
-_SMALLEST_RHO: Final = Fraction(1, 1 << 64)
-_LARGEST_RHO: Final = Fraction(1 << 16)
-
-EpsilonOf = Callable[[NoisedVector, Fraction], int]
-"""Epsilon of an event at a delta, in millionths: `dp_gaussian.run_micro_epsilon`, or what a budget would charge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,111 +192,20 @@ def plan_noise(shape: ReleaseShape, rho: Fraction) -> NoisePlan:
     )
 
 
-def plan_for_epsilon(shape: ReleaseShape, micro_epsilon: int, delta: Fraction, epsilon_of: EpsilonOf) -> NoisePlan:
-    """Return the release of least noise that costs at most an epsilon at `delta`, and at least 1 - 1e-4 of it.
-
-    Args:
-        shape: what is released.
-        micro_epsilon: millionths, at least 1.
-        delta: strictly between 0 and 1.
-        epsilon_of: the accountant; it must not fall as noise is lessened.
-
-    Raises:
-        PrivacyCostError: epsilon is not positive, or too small for delta; delta out of range; or as `epsilon_of`.
-        NoiseError: as `plan_noise`.
-
-    """
-    require_delta(delta)
-    if micro_epsilon < 1:
-        raise PrivacyCostError("epsilon: a positive number of millionths is wanted")
-
-    def over(rho: Fraction) -> int:
-        return epsilon_of(_merged(shape, rho), delta) - micro_epsilon
-
-    low = _most_admitted(over, _guess(micro_epsilon, delta))
-    plan = plan_noise(shape, low)
-    if epsilon_of(plan.event(), delta) > micro_epsilon:
-        raise PrivacyCostError("the accountant charges a release more than a coarser one that hides less")
-    return plan
-
-
 def _planned(shape: ReleaseShape, table: ReleaseTable, measure: CentredMeasure, rho: Fraction) -> PlannedBlock:
-    noise = NoiseShare(_share_variance(shape, table, measure, rho) * shape.honest, shape.providers, shape.tolerated)
+    noise = NoiseShare(share_variance(shape, table, measure, rho) * shape.honest, shape.providers, shape.tolerated)
     squared = shape.unit.squared_sensitivity(table, measure)
     return PlannedBlock(measure, table.cells, shape.unit.changed_cells(table), squared, noise)
 
 
-def _share_variance(shape: ReleaseShape, table: ReleaseTable, measure: CentredMeasure, rho: Fraction) -> Fraction:
+def share_variance(shape: ReleaseShape, table: ReleaseTable, measure: CentredMeasure, rho: Fraction) -> Fraction:
+    """Return the variance of one share of a measure's noise in a release of cost `rho`."""
     squared = shape.unit.squared_sensitivity(table, measure)
     exact = Fraction(squared * shape.weights, measure.weight * shape.honest) / (2 * rho)
-    return max(MIN_SHARE_VARIANCE, _up(exact, _STEP))
+    return max(MIN_SHARE_VARIANCE, round_up(exact, _STEP))
 
 
-def _merged(shape: ReleaseShape, rho: Fraction) -> NoisedVector:
-    """Return an event that costs what the release does, or a little more, with few different variances.
-
-    A sum's distance from one Gaussian only falls as its variance grows, and is below any rounding long before 2^14. So
-    blocks above that are taken together there, their sensitivities scaled alike.
-    """
-    merged: dict[Fraction, tuple[int, Fraction]] = {}
-    for table in shape.tables:
-        for measure in table.measures:
-            own = _share_variance(shape, table, measure, rho)
-            variance = min(own, _PLAIN_VARIANCE)
-            changed, squared = merged.get(variance, (0, Fraction(0)))
-            scaled = _up(shape.unit.squared_sensitivity(table, measure) * variance / own, 1 << 64)
-            merged[variance] = (changed + shape.unit.changed_cells(table), squared + scaled)
-    return NoisedVector(
-        shape.honest, tuple(NoisedBlock(changed, variance, squared) for variance, (changed, squared) in merged.items())
-    )
-
-
-def _guess(micro_epsilon: int, delta: Fraction) -> Fraction:
-    """Return the rho of which epsilon = rho + 2 sqrt(rho log(1 / delta)), about (Bun and Steinke 2016)."""
-    price = log(delta.denominator) - log(delta.numerator)
-    epsilon = micro_epsilon / 1_000_000
-    return Fraction((epsilon / (sqrt(price + epsilon) + sqrt(price))) ** 2)
-
-
-def _most_admitted(over: Callable[[Fraction], int], start: Fraction) -> Fraction:
-    """Return the largest rho for which `over` is not positive, to 2^-20 of it or to one that is exactly 0.
-
-    Bracketed by doubling; then regula falsi with the Illinois rule (Dowell and Jarratt 1971).
-    """
-    low = high = start
-    below = above = over(start)
-    while below > 0:
-        low, high, above = low / 2, low, below
-        if low < _SMALLEST_RHO:
-            raise PrivacyCostError("this epsilon is too small for this delta to admit any release; raise one of them")
-        below = over(low)
-    while above <= 0:
-        low, high, below = high, high * 2, above
-        if high > _LARGEST_RHO:
-            return low
-        above = over(high)
-    left, right, last = Fraction(below), Fraction(above), 0
-    while below and high - low > low / _STEP:
-        middle = _near((low * right - high * left) / (right - left), low, high)
-        found = over(middle)
-        side = 1 if found > 0 else -1
-        if side < 0:
-            low, below, left = middle, found, Fraction(found)
-            right = right / 2 if side == last else right
-        else:
-            high, right = middle, Fraction(found)
-            left = left / 2 if side == last else left
-        last = side
-    return low
-
-
-def _near(value: Fraction, low: Fraction, high: Fraction) -> Fraction:
-    """Return a short fraction near `value`, well between the ends."""
-    step = (high - low) / _STEP
-    return low + step * max(1, min(_STEP - 1, round((value - low) / step)))
-
-
-def _up(value: Fraction, step: int) -> Fraction:
+def round_up(value: Fraction, step: int) -> Fraction:
     """Round up to a multiple of 1 / step."""
     return Fraction(-(-value * step // 1), step)
 

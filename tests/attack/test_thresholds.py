@@ -1,6 +1,7 @@
 """Two answers whose filters differ by one step: the difference is whoever stands on that step.
 
-Filters are held to the values and bin edges that the providers declared, and the bins to a minimum of rows.
+Filters are held to the values and bin edges that the providers declared, and the bins to a minimum of rows. The
+overlap guard, which would refuse the second answer too, is declared off here.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import pytest
 
 from sandbox import authorise_columns
 from sandbox.errors import DenialReason, DeniedError
+from sandbox.release import OwnTotals
 from sandbox.request import AggregateQuery, RangeFilter, Statistic, StatisticKind
-from tests.sandbox.federation import Federation
+from tests.sandbox.federation import Federation, Terms
 from tests.sandbox.survey import Row
 
 COUNT_AND_SUM = (Statistic(StatisticKind.COUNT, None), Statistic(StatisticKind.SUM, "wage"))
@@ -23,7 +25,8 @@ VICTIM: Row = (777_77, 9, "cauc")  # nobody else went to school for nine years
 @pytest.fixture
 def federation(tmp_path: Path) -> Iterator[Federation]:
     crowd: list[Row] = [(100_00, 4, "cauc")] * 10 + [(200_00, 14, "cauc")] * 10
-    made = Federation(tmp_path, {"east": crowd, "north": [*crowd, VICTIM]})
+    unguarded = Terms(overlap_k=0, own_totals=OwnTotals.PUBLIC)
+    made = Federation(tmp_path, {"east": crowd, "north": [*crowd, VICTIM]}, unguarded)
     yield made
     made.close()
 

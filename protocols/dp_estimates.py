@@ -6,12 +6,14 @@ noise of variances v_i that is sqrt(sum_i (df/dt_i)^2 v_i), at the noised totals
 until each figure is rounded once.
 
 A figure that noise makes nonsense of is None and its note says why; nothing here raises for what rows or noise are.
+Near such a limit the figures that are told are those that noise made larger, and intervals cover somewhat less.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from fractions import Fraction
+from math import sqrt
 from operator import mul
 from typing import Final
 
@@ -37,17 +39,21 @@ class Note(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One figure and the standard error that noise gives it; both None, with a note, where noise leaves nothing."""
+    """One figure and the standard error that noise gives it; both None, with a note, where noise leaves nothing.
+
+    `uneven` has the ends of the interval where it does not lie evenly about the figure.
+    """
 
     value: float | None
     error: float | None
     note: Note | None = None
+    uneven: tuple[float, float] | None = None
 
     @property
     def interval(self) -> tuple[float, float] | None:
         """Between which the exact figure lies in 95 of 100 releases."""
-        if self.value is None or self.error is None:
-            return None
+        if self.uneven is not None or self.value is None or self.error is None:
+            return self.uneven
         return self.value - NORMAL_95 * self.error, self.value + NORMAL_95 * self.error
 
 
@@ -165,12 +171,17 @@ def variance(cell: NoisedCell, column: BoundedColumn, present: tuple[str, ...] =
 
 
 def deviation(cell: NoisedCell, column: BoundedColumn, present: tuple[str, ...] = ()) -> Figure:
-    """Return the sample standard deviation of a column in its unit, the root of `variance`."""
+    """Return the sample standard deviation of a column in its unit, the root of `variance`.
+
+    Its interval is the root of the variance's, and lies unevenly about it where the noise is large.
+    """
     exact = _variance(cell, column, present)
     if isinstance(exact, Note):
         return Figure(None, None, exact)
     value, squared_error = exact
-    return Figure(root_to_float(value), root_to_float(squared_error / (4 * value)))
+    centre, reach = to_float(value), NORMAL_95 * root_to_float(squared_error)
+    ends = sqrt(max(0.0, centre - reach)), sqrt(centre + reach)
+    return Figure(root_to_float(value), root_to_float(squared_error / (4 * value)), uneven=ends)
 
 
 def histogram(cells: Sequence[NoisedCell], *, clipped: bool = False) -> list[Figure]:

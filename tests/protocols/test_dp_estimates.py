@@ -262,12 +262,14 @@ def test_a_quantile_s_interval_holds_it_in_95_of_100_releases_at_least_and_is_no
     assert np.mean([each.hi - each.lo for each in told]) <= 4
 
 
-def test_noise_draws_a_median_to_neither_side():
-    noise = TableSampler(Fraction(64), stream=seeded("median")).draw(RELEASES * 64).reshape(RELEASES, 64)
+def test_noise_draws_a_quantile_to_neither_side_for_a_mirrored_histogram_has_it_mirrored():
+    noise = TableSampler(Fraction(64), stream=seeded("mirror")).draw(200 * 64).reshape(200, 64)
     edges = list(range(65))
-    noised = [[NoisedTotal(10 + int(z), Fraction(64)) for z in row] for row in noise]
-    told = [quantile(each, edges, Fraction(1, 2), 0).estimate for each in noised]
-    assert np.mean(told) == pytest.approx(32, abs=4 * np.std(told) / RELEASES**0.5)
+    for row in noise:
+        counts = [NoisedTotal(10 + int(z), Fraction(64)) for z in row]
+        there, back = quantile(counts, edges, Fraction(10, 21), 0), quantile(counts[::-1], edges, Fraction(11, 21), 0)
+        assert back.estimate == pytest.approx(64 - there.estimate)
+        assert (back.lo, back.hi) == (64 - there.hi, 64 - there.lo)
 
 
 @pytest.mark.parametrize(

@@ -112,6 +112,7 @@ mode = "exact"
 min_group_size = 10
 min_contributors = 2
 own_totals = "secret"
+overlap_k = 10
 
 [source]
 {source}
@@ -220,7 +221,11 @@ uses = ["aggregate"]
 
 [[column]]
 name = "education"
-uses = ["group_by", "filter"]
+uses = ["aggregate", "group_by", "filter"]
+
+[[column]]
+name = "experience"
+uses = ["aggregate"]
 
 [[column]]
 name = "ethnicity"
@@ -237,6 +242,7 @@ uses = ["filter"]
 {region}[release]
 min_group_size = {terms.min_group_size}
 min_contributors = 2
+overlap_k = 10
 
 [quotas]
 calls = {terms.calls}

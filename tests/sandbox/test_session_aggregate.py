@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from sandbox.authorise import PeerIdentity
 from sandbox.cells import CellPlan, CellTotals, TableTotals
 from sandbox.declaration import DatasetDeclaration
 from sandbox.errors import AbortedRunError, DenialReason, DeniedError, SourceError, SourceUnavailableError
+from sandbox.overlap import OverlapError, OverlapGuard
 from sandbox.part import mask_info
 from sandbox.ports import OfferMessage, PartMessage
 from sandbox.roster import Bitmap, HiddenCells, Offer, Roster, close_cells
@@ -256,6 +258,57 @@ def test_an_aborted_call_gives_no_part_and_a_given_part_is_not_given_again(feder
         False,
         True,
     ]
+
+
+def refusing(federation: Federation) -> Round:
+    """A round over all three, of cells that east and north have answered to two."""
+    first = federation.contract
+    pair = ("east", "north")
+    datasets = {name: first.datasets[name] for name in pair}
+    contract = federation.agree(replace(first, providers=pair, datasets=datasets, nonce="11" * 16))
+    federation.run(contract=contract)
+    return Round(federation)
+
+
+def test_a_roster_that_leaves_open_what_the_provider_refuses_gets_no_part(federate: MakeFederation) -> None:
+    made = refusing(federate(3))
+    refused = Bitmap.decode(made.messages["north"].refused, cells=8)
+    assert any(refused.cells)
+    with pytest.raises(DeniedError) as caught:
+        made.part("north", roster=made.roster(closed=Bitmap((False,) * 8)))
+    denied(DenialReason.ROSTER_MISMATCH, caught)
+    assert "refuses" in caught.value.detail
+    made.part("north")
+
+
+def test_a_refused_cell_is_zero_in_the_part_and_closed_for_all(federate: MakeFederation) -> None:
+    made = refusing(federate(3))
+    closed = Bitmap.decode(Roster.from_envelope(Envelope.decode(made.roster())).closed, cells=8)
+    for name in ("east", "north"):
+        refused = Bitmap.decode(made.messages[name].refused, cells=8)
+        assert all(shut for own, shut in zip(refused.cells, closed.cells, strict=True) if own)
+    assert not any(Bitmap.decode(made.messages["south"].refused, cells=8).cells)
+    n = paillier_key().public_key.n
+    parts = [made.slots(made.part(name)) for name in made.messages]
+    assert [sum(values) % n for values in zip(*parts, strict=True)] == [
+        sum(values) for values in zip(*(made.plain(name, closed.cells) for name in made.messages), strict=True)
+    ]
+
+
+def test_a_roster_over_which_sums_must_not_be_known_ends_the_call_like_any_trouble(
+    federate: MakeFederation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Round(federate(3))
+    north = made.federation.providers["north"]
+
+    def conflict(guard: OverlapGuard, call: str, closed: Sequence[bool]) -> None:
+        raise OverlapError("too near")
+
+    monkeypatch.setattr(OverlapGuard, "settle", conflict)
+    with pytest.raises(AbortedRunError, match="could not compute its cells") as caught:
+        made.part("north")
+    assert "near" not in str(caught.value)
+    assert north.invocation.state(made.id) is None
 
 
 ROWS = np.arange(60, dtype=np.int32) % 8  # the cells of a provider's rows

@@ -13,7 +13,7 @@ one message; the operator finds the cause in the provider's own log.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Final
@@ -58,8 +58,10 @@ class AggregateSessions:
         self._entering = 0
         self._lock = threading.Lock()
 
-    def offer(self, authorised: Authorised) -> OfferMessage:
+    def offer(self, authorised: Authorised, *, taken: Callable[[], None] | None = None) -> OfferMessage:
         """Round one: take the call, compute the cells, and offer.
+
+        `taken` is called once the call is taken, before any row is read.
 
         Raises:
             DeniedError: the call is not admitted, is too large, or too many are open.
@@ -72,6 +74,8 @@ class AggregateSessions:
         with self._place():
             grant = self._invocation.enter(authorised)
             with self._ending_on_error(grant.call, AbortReason.DATA_UNREADABLE):
+                if taken is not None:
+                    taken()
                 opened, message = self._make_offer(grant, self._scan(grant))
                 with self._lock:
                     self._open[grant.call] = opened

@@ -97,26 +97,38 @@ class ComputingSessions:
             AbortedRunError: a provider could not compute its cells, or the deadline passed.
             LedgerError, VaultError: nothing could be recorded here.
         """
-        own_offer = self._own.offer(authorised)
-        reason: AbortReason | None = AbortReason.OTHER
+        asked: dict[str, Future[OfferMessage]] = {}
+        deadline_ms = self._peers_deadline(authorised.request.deadline_ms)
+        own_offer: OfferMessage | None = None
+        reason: AbortReason | None = None  # while nobody else has been asked there is nothing to end
+
+        def ask() -> None:
+            # Only a call that is taken here is asked of others; they compute while this party does.
+            nonlocal reason
+            reason = AbortReason.OTHER
+            asked.update(self._start(self._offers(authorised, signed, key, deadline_ms)))
+
         try:
-            joined = self._join(authorised, signed, key, own_offer)
+            own_offer = self._own.offer(authorised, taken=ask)
+            joined = self._join(authorised, own_offer, self._finish(authorised.call, asked, deadline_ms))
             answer = self._gather_parts(authorised, joined)
             reason = None
         except PeerUnavailableError:
-            reason = AbortReason.PEER_UNAVAILABLE
+            reason = reason and AbortReason.PEER_UNAVAILABLE
             raise
         except PeerMisbehavedError:
-            reason = AbortReason.PEER_MISBEHAVED
+            reason = reason and AbortReason.PEER_MISBEHAVED
             raise
         except DeniedError:
-            reason = AbortReason.PEER_DENIED
+            reason = reason and AbortReason.PEER_DENIED
             raise
         except AbortedRunError:
-            reason = AbortReason.DATA_UNREADABLE
+            reason = reason and AbortReason.DATA_UNREADABLE
             raise
         finally:
             if reason is not None:
+                if own_offer is None:
+                    self._let_go(authorised.call, asked)
                 self._end(authorised, reason)
         return answer
 
@@ -189,16 +201,17 @@ class ComputingSessions:
         self._invocation.recover()
         self.sweep()
 
-    def _join(
-        self, authorised: Authorised, signed: SignedBytes, key: PublicKeyBytes, own_offer: OfferMessage
-    ) -> _Joined:
-        request = authorised.request
-        deadline_ms = self._peers_deadline(request.deadline_ms)
-        tasks = {
+    def _offers(
+        self, authorised: Authorised, signed: SignedBytes, key: PublicKeyBytes, deadline_ms: int
+    ) -> dict[str, Callable[[], OfferMessage]]:
+        return {
             peer: partial(self._peers.offer, peer, signed, key, deadline_ms)
-            for peer in self._others(request.participants)
+            for peer in self._others(authorised.request.participants)
         }
-        messages = self._finish(authorised.call, self._start(tasks), deadline_ms) | {self._context.name: own_offer}
+
+    def _join(self, authorised: Authorised, own_offer: OfferMessage, others: Mapping[str, OfferMessage]) -> _Joined:
+        request = authorised.request
+        messages = {**others, self._context.name: own_offer}
         expected = self._round(authorised)
         digests: dict[str, str] = {}
         hidden: list[HiddenCells] = []
@@ -277,10 +290,7 @@ class ComputingSessions:
         """Wait for all answers, or for the first failure; one that has not come by the deadline is a failure."""
         left = max(0, deadline_ms - self._context.clock.now_ms()) / 1000 + GRACE_S
         done, late = wait(futures.values(), timeout=left, return_when=FIRST_EXCEPTION)
-        for party, future in futures.items():
-            if future in late and not future.cancel():
-                # The abort of this run may overtake what the peer is still working on: it is sent once more.
-                future.add_done_callback(partial(self._abort_again, party, call))
+        self._let_go(call, {party: future for party, future in futures.items() if future in late})
         for future in futures.values():
             if future in done and (error := future.exception()) is not None:
                 raise error
@@ -288,6 +298,12 @@ class ComputingSessions:
             if future in late:
                 raise PeerUnavailableError(party, "it did not answer within the request's deadline")
         return {party: future.result() for party, future in futures.items()}
+
+    def _let_go(self, call: str, futures: Mapping[str, Future[T]]) -> None:
+        for party, future in futures.items():
+            if not future.done() and not future.cancel():
+                # The abort of this run may overtake what the peer is still working on: it is sent once more.
+                future.add_done_callback(partial(self._abort_again, party, call))
 
     def _peers_deadline(self, deadline_ms: int) -> int:
         left_ms = deadline_ms - self._context.clock.now_ms()

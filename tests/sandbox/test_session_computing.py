@@ -13,7 +13,16 @@ from audit.envelope import Envelope
 from audit.receipt import issue, read_receipt
 from protocols.paillier_checks import encode_ciphertexts
 from sandbox.admission import Usage
-from sandbox.errors import AbortedRunError, DenialReason, DeniedError, PeerMisbehavedError, PeerUnavailableError
+from sandbox.cells import CellPlan, CellTotals
+from sandbox.declaration import DatasetDeclaration
+from sandbox.errors import (
+    AbortedRunError,
+    DenialReason,
+    DeniedError,
+    PeerMisbehavedError,
+    PeerUnavailableError,
+    SourceError,
+)
 from sandbox.invocation import Release
 from sandbox.ports import OfferMessage, PartMessage
 from sandbox.request import AggregateQuery, DomainFilter, RangeFilter, Statistic, StatisticKind
@@ -382,3 +391,39 @@ def test_ciphertexts_of_the_answer_are_none_of_the_parts(federate: MakeFederatio
     cut = {part[at : at + width] for part in parts for at in range(0, len(part), width)}
     assert not cut & {answer.totals[at : at + width] for at in range(0, len(answer.totals), width)}
     assert len(encode_ciphertexts([1], paillier_key().public_key)) == width
+
+
+class Waiting:
+    """The computing party's source: it gives its cells when both peers have been asked, or fails then."""
+
+    def __init__(self, federation: Federation, trouble: SourceError | None = None) -> None:
+        self._federation, self._trouble = federation, trouble
+        self._source = federation.providers["east"].datasets.source
+
+    def totals(self, plan: CellPlan, declaration: DatasetDeclaration) -> CellTotals:
+        until = time.monotonic() + 5
+        while not all(only(Intent, self._federation.providers[name].entries()) for name in ("north", "south")):
+            assert time.monotonic() < until, "the peers were not asked while this party computed"
+            time.sleep(0.01)
+        if self._trouble is not None:
+            raise self._trouble
+        return self._source.totals(plan, declaration)
+
+
+def test_peers_compute_while_the_computing_party_does(federate: MakeFederation) -> None:
+    federation = federate(3)
+    federation.providers["east"].datasets.source = Waiting(federation)
+    assert list(federation.run().totals) == federation.pooled()[0]
+
+
+def test_a_computing_party_that_cannot_read_its_own_data_ends_the_run_for_all(federate: MakeFederation) -> None:
+    federation = federate(3)
+    federation.providers["east"].datasets.source = Waiting(federation, SourceError("row 17"))
+    with pytest.raises(AbortedRunError, match="east could not compute its cells"):
+        federation.run()
+    until = time.monotonic() + 5
+    peers = [federation.providers[name] for name in ("north", "south")]
+    while not all(only(Aborted, peer.entries()) for peer in peers):
+        assert time.monotonic() < until, "a peer keeps the call open"
+        time.sleep(0.01)
+    assert all(peer.admission.usage(federation.contract_id) == Usage(tries=1) for peer in peers)

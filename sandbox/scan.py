@@ -66,11 +66,11 @@ class Parameters:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """A relation to be read once.
+    """A relation to be read.
 
     `relation` is SQL for FROM, its values in `parameters`; `types` are the columns it has; `place` names it in
     messages. A row's position is its place in the order in which it comes; where that is not stable, `position` is SQL
-    for the 64-bit number that rows are sorted by.
+    for the 64-bit number that rows are sorted by. `streamed` says that the rows can be read once only.
     """
 
     connection: duckdb.DuckDBPyConnection
@@ -79,6 +79,7 @@ class Scan:
     types: Mapping[str, Physical]
     place: str
     position: str | None = None
+    streamed: bool = False
 
     def fetch(self, sql: str, parameters: Parameters) -> list[tuple[object, ...]]:
         """Run one statement over the relation.

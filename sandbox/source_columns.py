@@ -102,6 +102,26 @@ def plan_columns(plan: CellPlan, declaration: DatasetDeclaration) -> tuple[PlanC
     return tuple(columns)
 
 
+def declared_alone(key: int, declared: ColumnDeclaration) -> PlanColumn:
+    """A declared column as a plan would use it whose frame is the declaration's own.
+
+    Raises:
+        ContractError: the column has neither a domain nor bounds.
+    """
+    frame = FrameColumn(
+        declared.name,
+        declared.type,
+        declared.unit,
+        declared.decimals,
+        declared.lo,
+        declared.hi,
+        declared.domain,
+        (),
+        declared.nullable,
+    )
+    return PlanColumn(key, frame, declared, None, *_usable(frame, declared))
+
+
 def projection(scan: Scan, columns: tuple[PlanColumn, ...], parameters: Parameters) -> tuple[str, str]:
     """SQL for SELECT, `v0`, `v1` ... in the columns' order, and for FROM.
 

@@ -269,7 +269,7 @@ class PostgresRelation:
         try:
             connection.register(_ROWS, cursor.fetch_record_batch())
             physical = {name: kind for name, (kind, _) in types.items()}
-            yield Scan(connection, _ROWS, {}, physical, self._place, position if positions else None)
+            yield Scan(connection, _ROWS, {}, physical, self._place, position if positions else None, streamed=True)
         finally:
             connection.close()
 

@@ -27,7 +27,9 @@ check: $(INSTALLED)
 	$(BIN)/python -m pytest tests/test_generated_code.py
 
 bench: $(INSTALLED)
+	$(BIN)/python -m tests.bench.paillier --json
 	$(BIN)/python -m tests.bench.aggregate --json
+	$(BIN)/python -m tests.bench.overlap --json
 	$(BIN)/python -m tests.bench.reconcile --json
 
 # Regenerates the wire's Python code. The test of freshness runs this into an empty folder and compares bytes.

@@ -51,6 +51,26 @@ A complete example; what is marked optional may be left out, everything else is 
     fee_cap = 500                       # for each provider, over the contract's life
 
 The frame follows from the providers' descriptions (`sandbox.drafting`).
+
+Over datasets that are released under differential privacy, `operations` are ["dp_aggregate"], and:
+
+    [release]
+    mode = "dp"                         # and no other key
+
+    [privacy]                           # optional, key by key: else the strictest that any provider declares
+    delta = 1e-6
+    tolerated = 1                       # providers that may drop out or collude without harm
+    max_rows_per_person = 4             # this and the next three where persons are told apart
+    max_rows_per_cell = 1
+    max_cells_per_person = 4
+    max_providers_per_person = 2
+    quantum_ms = 1000
+    max_epsilon_per_call = 1
+
+    [quotas]
+    calls = 100
+    ciphertexts = 100000
+    epsilon = 5                         # what all calls together may ask for
 """
 
 from __future__ import annotations
@@ -79,8 +99,9 @@ from sandbox.contract import (
 )
 from sandbox.errors import ContractError
 from sandbox.frame import COLUMN_NAME, MAX_COLUMNS, Use, is_printable
+from sandbox.privacy_toml import PrivacyOffer, read_epsilon, read_privacy_offer
 from sandbox.purpose import MAX_PURPOSE_TEXT
-from sandbox.release import MAX_THRESHOLD
+from sandbox.release import MAX_THRESHOLD, ReleaseMode
 from sandbox.toml_table import TomlTable, read_toml
 
 MINUTE_MS: Final = 60_000
@@ -116,12 +137,16 @@ class ColumnTerms:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseTerms:
-    """What the merchant offers for the release policy; None where it takes the providers' strictest."""
+    """What the merchant offers for the release policy; None where it takes the providers' strictest.
+
+    In mode DP nothing but the mode is there.
+    """
 
     min_group_size: int | None
     min_contributors: int | None
     dominance_percent: int | None
     overlap_k: int | None
+    mode: ReleaseMode = ReleaseMode.EXACT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +167,7 @@ class Application:
     lease_ms: int
     obligations: tuple[str, ...]
     supersedes: str
+    privacy: PrivacyOffer | None = None
 
 
 def load_application(path: Path) -> Application:
@@ -169,21 +195,26 @@ def read_application(root: TomlTable) -> Application:
             if logical not in {column.name for column in columns}:
                 raise table.error("columns", f"{logical!r} is none of the [[column]] entries; use their names as keys")
     tariff = root.table("tariff")
+    release = _release(root.table("release", required=False))
+    private = release.mode is ReleaseMode.DP
+    if root.has("privacy") and not private:
+        raise root.error("privacy", 'is for mode = "dp" under [release]; take it out or set that')
     application = Application(
         file=root.file,
         computing_party=computing_party,
         providers=providers,
         columns=columns,
-        operations=_operations(head),
+        operations=_operations(head, release.mode),
         purpose=_purpose(head.table("purpose")),
-        release=_release(root.table("release", required=False)),
-        quotas=_quotas(root.table("quotas")),
+        release=release,
+        quotas=_quotas(root.table("quotas"), release.mode),
         validity_ms=head.integer("valid_days", 1, MAX_VALIDITY_MS // DAY_MS) * DAY_MS,
         tariff=_tariff(tariff),
         fee_cap_micro=_amount(tariff, "fee_cap", None),
         lease_ms=MINUTE_MS * head.integer("lease_minutes", 1, MAX_LEASE_MS // MINUTE_MS, default=DEFAULT_LEASE_MINUTES),
         obligations=_obligations(head),
         supersedes=head.text("supersedes", max_length=64, pattern=_CONTRACT_ID, default=""),
+        privacy=read_privacy_offer(root.table("privacy", required=False)) if private else None,
     )
     for table in (head, tariff, root):
         table.finish()
@@ -219,10 +250,14 @@ def _column(table: TomlTable) -> ColumnTerms:
     return terms
 
 
-def _operations(head: TomlTable) -> tuple[Operation, ...]:
+def _operations(head: TomlTable, mode: ReleaseMode) -> tuple[Operation, ...]:
     operations = {head.member("operations", item, Operation) for item in head.texts("operations")}
     if not operations:
         raise head.error("operations", 'is missing or empty; write operations = ["aggregate"]')
+    for operation in operations:
+        if operation.mode is not mode:
+            detail = f"{operation.value} is for release mode {operation.mode.value}, and [release] says {mode.value}"
+            raise head.error("operations", f"{detail}; a contract has one mode")
     return tuple(sorted(operations))
 
 
@@ -236,6 +271,12 @@ def _purpose(table: TomlTable) -> Purpose:
 
 
 def _release(table: TomlTable) -> ReleaseTerms:
+    mode = table.choice("mode", ReleaseMode, default=ReleaseMode.EXACT)
+    if mode is ReleaseMode.DP:
+        for key in table.values:
+            if key != "mode":
+                raise table.error(key, "plays no part in mode dp, where noise protects every cell; take it out")
+        return ReleaseTerms(None, None, None, None, mode)
     terms = ReleaseTerms(
         table.optional_integer("min_group_size", 1, MAX_THRESHOLD),
         table.optional_integer("min_contributors", 1, MAX_PROVIDERS),
@@ -246,10 +287,18 @@ def _release(table: TomlTable) -> ReleaseTerms:
     return terms
 
 
-def _quotas(table: TomlTable) -> Quotas:
-    quotas = Quotas(table.integer("calls", 1, MAX_CALLS), table.integer("ciphertexts", 1, MAX_BIG))
+def _quotas(table: TomlTable, mode: ReleaseMode) -> Quotas:
+    epsilon = _quota_of_epsilon(table) if mode is ReleaseMode.DP else 0
+    quotas = Quotas(table.integer("calls", 1, MAX_CALLS), table.integer("ciphertexts", 1, MAX_BIG), epsilon)
     table.finish()
     return quotas
+
+
+def _quota_of_epsilon(table: TomlTable) -> int:
+    micro = read_epsilon(table, "epsilon")
+    if micro is None:
+        raise table.error("epsilon", "is missing; say how much epsilon all calls together may ask for, as epsilon = 5")
+    return micro
 
 
 def _tariff(table: TomlTable) -> Tariff:

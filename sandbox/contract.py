@@ -21,8 +21,9 @@ from audit.tariff import Tariff
 from sandbox.errors import ContractError
 from sandbox.frame import MAX_COLUMNS, Frame, Use
 from sandbox.grades import Grade, strictest
+from sandbox.privacy_terms import AgreedPrivacy
 from sandbox.purpose import Purpose
-from sandbox.release import ReleasePolicy
+from sandbox.release import ReleaseMode, ReleasePolicy
 
 __all__ = [
     "MAX_CONTRACT_BYTES",
@@ -56,6 +57,12 @@ class Operation(StrEnum):
     """What a contract may permit to be run."""
 
     AGGREGATE = "aggregate"
+    DP_AGGREGATE = "dp_aggregate"
+
+    @property
+    def mode(self) -> ReleaseMode:
+        """The release mode of the datasets that it runs over."""
+        return ReleaseMode.DP if self is Operation.DP_AGGREGATE else ReleaseMode.EXACT
 
 
 class FeeSplit(Enum):
@@ -142,7 +149,8 @@ class Contract:
 
     `uses` and `grades` have an entry for every column of the frame; `datasets` has one for every provider and maps
     every column. `fee_cap_micro` bounds what each provider may earn over the contract's life. `lease_ms` is how long a
-    provider goes on without hearing from the regulator. `supersedes` is the id of an earlier contract, or "".
+    provider goes on without hearing from the regulator. `supersedes` is the id of an earlier contract, or "". `privacy`
+    is there where totals are released under differential privacy, and nowhere else.
 
     Raises:
         ContractError: the fields contradict one another.
@@ -170,11 +178,13 @@ class Contract:
     supersedes: str
     created_at_ms: int
     nonce: str
+    privacy: AgreedPrivacy | None = None
 
     def __post_init__(self) -> None:
         self._check_parties()
         self._check_columns()
         self._check_terms()
+        self._check_release()
 
     @property
     def grade(self) -> Grade:
@@ -235,6 +245,16 @@ class Contract:
             raise ContractError("validity lasts more than ten years; make it shorter and renew it")
         if not MIN_LEASE_MS <= self.lease_ms <= MAX_LEASE_MS:
             raise ContractError(f"lease_ms must be {MIN_LEASE_MS} to {MAX_LEASE_MS} (one second to 30 days)")
+
+    def _check_release(self) -> None:
+        mode = self.release.mode
+        if any(operation.mode is not mode for operation in self.operations):
+            raise ContractError(f"operations: a contract in release mode {mode.value} has those of that mode alone")
+        if (mode is ReleaseMode.DP) != (self.privacy is not None):
+            raise ContractError("privacy: the terms are for release mode dp, which needs them, and for no other")
+        if self.privacy is not None:
+            self._check_privacy(self.privacy)
+            return
         if self.release.min_contributors > len(self.providers):
             raise ContractError(
                 "release.min_contributors is more than there are providers, so that every cell would be closed: "
@@ -243,8 +263,17 @@ class Contract:
         if self.release.min_contributors < 2 and not self.single_provider:
             raise ContractError("release.min_contributors must be at least 2 where several providers answer jointly")
 
+    def _check_privacy(self, privacy: AgreedPrivacy) -> None:
+        privacy.check(len(self.providers))
+        if not self.quotas.micro_epsilon:
+            raise ContractError("quotas.micro_epsilon must be positive in release mode dp: every call takes epsilon")
+        for column in self.frame.columns:
+            if Use.AGGREGATE in self.uses[column.name] and column.lo is not None and column.lo == column.hi:
+                raise ContractError(f"uses.{column.name}: its bounds hold one value, of which nothing is to be told")
+
     def to_body(self) -> dict[str, Json]:
         """The body that is signed."""
+        privacy: dict[str, Json] = {} if self.privacy is None else {"privacy": self.privacy.to_json()}
         return PayloadType.CONTRACT.header() | {
             "merchant": self.merchant,
             "providers": list(self.providers),
@@ -259,6 +288,7 @@ class Contract:
             "purpose": self.purpose.to_json(),
             "onward_sharing": self.onward_sharing,
             "release": self.release.to_json(),
+            **privacy,
             "quotas": self.quotas.to_json(),
             "validity": self.validity.to_json(),
             "tariff": self.tariff.to_json(),
@@ -280,6 +310,7 @@ class Contract:
             ContractError: the fields contradict one another.
         """
         frame = Frame.from_json(fields.objects("frame", max_items=MAX_COLUMNS))
+        privacy = fields.optional_object("privacy")
         contract = cls(
             merchant=fields.text("merchant", pattern=PARTY_PATTERN),
             providers=fields.texts("providers", max_items=MAX_PROVIDERS, pattern=PARTY_PATTERN),
@@ -303,6 +334,7 @@ class Contract:
             supersedes=fields.hex_or_empty("supersedes"),
             created_at_ms=fields.integer("created_at_ms"),
             nonce=fields.hex("nonce", NONCE_BYTES),
+            privacy=None if privacy is None else AgreedPrivacy.from_json(privacy),
         )
         if fields.choice("grade", Grade) is not contract.grade:
             raise ContractError(f"grade must be {contract.grade.value}, the strictest of its columns")

@@ -11,6 +11,7 @@ from sandbox.declaration_model import ColumnDescription, DatasetDescription
 from sandbox.errors import ContractError, DenialReason, DeniedError
 from sandbox.frame import ColumnType, FrameColumn, Use
 from sandbox.grades import Grade
+from sandbox.privacy_fit import check_privacy_fit
 from sandbox.release import OwnTotals, ReleasePolicy
 
 GROUPING_USES = frozenset({Use.GROUP_BY, Use.FILTER})
@@ -188,6 +189,8 @@ def check_fit(contract: Contract, description: DatasetDescription, party: str) -
             detail = f"{party} grades it {declared.grade.value}, the contract {contract.grades[column.name].value}"
             raise DeniedError(DenialReason.GRADE_REFUSED, f"grades.{column.name}", detail)
     _check_release(contract, description.release)
+    if contract.privacy is not None:
+        check_privacy_fit(contract.privacy, description, len(contract.providers))
 
 
 def check_grouping(column: FrameColumn, declared: ColumnDescription) -> None:

@@ -21,10 +21,12 @@ from sandbox.declaration_model import (
     Sharing,
     SourceSpec,
 )
-from sandbox.description import DATASET_NAME, MAX_PROVIDERS_PER_PERSON, MAX_QUALITY, MAX_ROWS, MAX_TEXT
+from sandbox.description import DATASET_NAME, MAX_PROVIDERS_PER_PERSON, MAX_QUALITY, MAX_ROWS, MAX_TEXT, check_privacy
 from sandbox.frame import COLUMN_NAME, MAX_COLUMNS, MAX_UNIT_LENGTH, ColumnType, Use, is_printable
 from sandbox.grades import Grade
-from sandbox.release import MAX_THRESHOLD, OwnTotals, ReleaseMode, ReleasePolicy
+from sandbox.privacy_terms import PrivacyTerms
+from sandbox.privacy_toml import read_privacy_terms
+from sandbox.release import MAX_THRESHOLD, PRIVATE, OwnTotals, ReleaseMode, ReleasePolicy
 from sandbox.toml_table import TomlTable, read_toml
 
 __all__ = [
@@ -59,6 +61,8 @@ def load_declaration(path: Path) -> DatasetDeclaration:
     for key in ("max_providers_per_person", "max_rows_per_person"):
         if person_id is None and dataset.has(key):
             raise dataset.error(key, "needs person_id, the column that tells persons apart; add it or leave this out")
+    release = _release(dataset.table("release"))
+    max_rows_per_person = dataset.optional_integer("max_rows_per_person", 1, MAX_ROWS)
     declaration = DatasetDeclaration(
         file=str(path),
         name=dataset.text("name", max_length=63, pattern=DATASET_NAME),
@@ -74,14 +78,21 @@ def load_declaration(path: Path) -> DatasetDeclaration:
         person_id=person_id,
         row_key=_row_key(dataset),
         max_providers_per_person=dataset.optional_integer("max_providers_per_person", 1, MAX_PROVIDERS_PER_PERSON),
-        max_rows_per_person=dataset.optional_integer("max_rows_per_person", 1, MAX_ROWS),
+        max_rows_per_person=max_rows_per_person,
         quality=_quality(dataset.table("quality", required=False)),
-        release=_release(dataset.table("release")),
+        release=release,
+        privacy=_privacy(dataset, release, max_rows_per_person),
         columns=columns,
         source=_source(root.table("source")),
     )
     dataset.finish()
     root.finish()
+    check_privacy(declaration, person_id is not None, dataset.error)
+    if release.mode is ReleaseMode.DP:
+        for column, table in zip(columns, root.tables("column"), strict=True):
+            if Use.AGGREGATE in column.uses and column.lo is not None and column.lo == column.hi:
+                detail = "is the same as lo, so that every value is known already; give lo < hi or take aggregate out"
+                raise replace(table, label=column.name).error("hi", detail)
     return declaration
 
 
@@ -170,6 +181,11 @@ def _quality(table: TomlTable) -> MappingProxyType[str, str]:
 
 def _release(table: TomlTable) -> ReleasePolicy:
     mode = table.choice("mode", ReleaseMode)
+    if mode is ReleaseMode.DP:
+        for key in table.values:
+            if key != "mode":
+                raise table.error(key, "plays no part in mode dp, where noise protects every cell; take it out")
+        return PRIVATE
     policy = ReleasePolicy(
         mode=mode,
         min_group_size=table.integer("min_group_size", 1, MAX_THRESHOLD),
@@ -180,6 +196,14 @@ def _release(table: TomlTable) -> ReleasePolicy:
     )
     table.finish()
     return policy
+
+
+def _privacy(dataset: TomlTable, release: ReleasePolicy, max_rows_per_person: int | None) -> PrivacyTerms | None:
+    if release.mode is not ReleaseMode.DP:
+        if dataset.has("privacy"):
+            raise dataset.error("privacy", 'is for mode = "dp" under [dataset.release]; take it out or set that')
+        return None
+    return read_privacy_terms(dataset.table("privacy"), max_rows_per_person)
 
 
 def _source(table: TomlTable) -> SourceSpec:

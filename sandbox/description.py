@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
@@ -16,7 +16,8 @@ from sandbox.column_description import MAX_TITLE, ColumnDescription
 from sandbox.errors import ContractError
 from sandbox.frame import MAX_COLUMNS
 from sandbox.grades import Grade, strictest
-from sandbox.release import ReleasePolicy
+from sandbox.privacy_terms import MAX_LIMIT, PrivacyTerms
+from sandbox.release import ReleaseMode, ReleasePolicy
 
 DATASET_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 VERSION_BYTES: Final = 8
@@ -40,7 +41,7 @@ class DatasetTerms:
     """What declaration and description of a dataset share.
 
     `declared_rows` is the rounded size that metering and prices rest on. `max_providers_per_person` and
-    `max_rows_per_person` are None where nothing is declared: any number.
+    `max_rows_per_person` are None where nothing is declared: any number. `privacy` is there in release mode DP alone.
     """
 
     name: str
@@ -56,6 +57,7 @@ class DatasetTerms:
     release: ReleasePolicy
     max_providers_per_person: int | None
     max_rows_per_person: int | None
+    privacy: PrivacyTerms | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +97,7 @@ class DatasetDescription(DatasetTerms):
         """The body that the provider signs."""
         limits = {"max_providers": self.max_providers_per_person, "max_rows": self.max_rows_per_person}
         persons: dict[str, Json] = {name: limit for name, limit in limits.items() if limit is not None}
+        privacy: dict[str, Json] = {} if self.privacy is None else {"privacy": self.privacy.to_json()}
         return {
             **body_header("dataset"),
             "party": self.party,
@@ -110,6 +113,7 @@ class DatasetDescription(DatasetTerms):
             "update_cycle": self.update_cycle,
             "quality": dict(self.quality),
             "release": self.release.to_json(),
+            **privacy,
             "persons": {"person_level": self.person_level, **persons},
             "grade": self.grade.value,
             "columns": [column.to_json() for column in self.columns],
@@ -124,6 +128,7 @@ class DatasetDescription(DatasetTerms):
         """
         persons = fields.object("persons")
         grade = fields.choice("grade", Grade)
+        privacy = fields.optional_object("privacy")
         description = cls(
             party=fields.text("party", pattern=PARTY_PATTERN),
             name=fields.text("name", pattern=DATASET_NAME),
@@ -138,6 +143,7 @@ class DatasetDescription(DatasetTerms):
             update_cycle=fields.text("update_cycle", max_length=MAX_TITLE),
             quality=MappingProxyType(fields.text_map("quality", max_items=MAX_QUALITY, max_length=MAX_TITLE)),
             release=ReleasePolicy.from_json(fields.object("release")),
+            privacy=None if privacy is None else PrivacyTerms.from_json(privacy),
             person_level=persons.boolean("person_level"),
             max_providers_per_person=persons.optional_integer("max_providers", 1, MAX_PROVIDERS_PER_PERSON),
             max_rows_per_person=persons.optional_integer("max_rows", 1, MAX_ROWS),
@@ -150,7 +156,31 @@ class DatasetDescription(DatasetTerms):
             raise MalformedError("dataset: it has one column at least, and names each once")
         if grade is not description.grade:
             raise MalformedError(f"dataset: grade {grade.value} is not that of its strictest column")
+        check_privacy(
+            description, description.person_level, lambda key, detail: MalformedError(f"dataset: {key} {detail}")
+        )
         return description
+
+
+def check_privacy(terms: DatasetTerms, person_level: bool, refuse: Callable[[str, str], Exception]) -> None:
+    """Hold a dataset's privacy terms against the rest of it; raises what `refuse(key, detail)` makes.
+
+    They are there in release mode DP and in no other, and limit a person's part where persons are told apart.
+    """
+    privacy = terms.privacy
+    if (terms.release.mode is ReleaseMode.DP) != (privacy is not None):
+        raise refuse("privacy", "is for release mode dp, which needs it, and for no other")
+    if privacy is None:
+        return
+    if person_level != (privacy.max_cells_per_person is not None):
+        raise refuse("max_cells_per_person", "is for a dataset in which persons are told apart, which needs it")
+    if not person_level:
+        return
+    rows = terms.max_rows_per_person
+    if rows is None or rows > MAX_LIMIT:
+        raise refuse("max_rows_per_person", f"is needed in mode dp: how many rows of a person count, 1 to {MAX_LIMIT}")
+    if privacy.max_rows_per_cell is not None and privacy.max_rows_per_cell > rows:
+        raise refuse("max_rows_per_cell", f"is more than the {rows} rows of a person that count at all")
 
 
 def no_such_column(dataset: str, name: str, columns: tuple[ColumnDescription, ...]) -> ContractError:

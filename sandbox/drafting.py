@@ -23,7 +23,9 @@ from sandbox.errors import ContractError, DeclarationError
 from sandbox.frame import ColumnType, Frame, FrameColumn, format_scaled
 from sandbox.grades import strictest
 from sandbox.ports import Entropy
-from sandbox.release import OwnTotals, ReleasePolicy
+from sandbox.privacy_fit import agree_privacy
+from sandbox.privacy_terms import AgreedPrivacy
+from sandbox.release import PRIVATE, OwnTotals, ReleaseMode, ReleasePolicy
 
 
 def draft_contract(
@@ -50,6 +52,7 @@ def draft_contract(
     """
     for provider in application.providers:
         _check_dataset(application, provider, descriptions)
+    release = _release(application, descriptions)
     columns = tuple(_frame_column(application, terms, descriptions) for terms in application.columns)
     names = [column.name for column in columns]
     try:
@@ -75,7 +78,7 @@ def draft_contract(
             operations=application.operations,
             purpose=application.purpose,
             onward_sharing=False,
-            release=_release(application, descriptions),
+            release=release,
             quotas=application.quotas,
             validity=Validity(now_ms, now_ms + application.validity_ms),
             tariff=application.tariff,
@@ -86,6 +89,7 @@ def draft_contract(
             supersedes=application.supersedes,
             created_at_ms=now_ms,
             nonce=entropy.token(NONCE_BYTES).hex(),
+            privacy=_privacy(application, descriptions),
         )
     except ContractError as error:
         raise DeclarationError(application.file, None, "application", str(error)) from error
@@ -207,6 +211,11 @@ def _release(application: Application, descriptions: Mapping[str, DatasetDescrip
     for name, policy in declared.items():
         if policy.mode is not mode:
             _refuse(application, f"provider.{name}", f"releases in mode {policy.mode.value}, the others {mode.value}")
+    if mode is not offered.mode:
+        detail = f'the providers release in mode {mode.value}: set mode = "{mode.value}", and an operation of that mode'
+        _refuse(application, "release.mode", detail)
+    if mode is ReleaseMode.DP:
+        return PRIVATE
     policies = declared.values()
     shares = [policy.dominance_percent for policy in policies if policy.dominance_percent is not None]
     secret = any(policy.own_totals is OwnTotals.SECRET for policy in policies)
@@ -218,6 +227,16 @@ def _release(application: Application, descriptions: Mapping[str, DatasetDescrip
         dominance_percent=offered.dominance_percent or min(shares, default=None),
         overlap_k=max(policy.overlap_k for policy in policies) if offered.overlap_k is None else offered.overlap_k,
     )
+
+
+def _privacy(application: Application, descriptions: Mapping[str, DatasetDescription]) -> AgreedPrivacy | None:
+    if application.privacy is None:
+        return None
+    declared = {provider.name: descriptions[provider.name] for provider in application.providers}
+    try:
+        return agree_privacy(application.privacy, declared)
+    except ContractError as error:
+        _refuse(application, "privacy", str(error))
 
 
 def _refuse(application: Application, key: str, detail: str) -> NoReturn:

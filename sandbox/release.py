@@ -44,8 +44,10 @@ class ReleasePolicy:
     `overlap_k` refuses a cell whose rows differ from an earlier cell's by 1 to k-1 rows; 0 and 1 declare that off.
     Where `own_totals` are secret a cell is answered for one set of participants only.
 
+    In mode DP no rule of these holds: noise protects every cell, whatever its size. It is written `PRIVATE`.
+
     Raises:
-        ContractError: a number is out of its range.
+        ContractError: a number is out of its range, or mode DP with a rule.
     """
 
     mode: ReleaseMode
@@ -61,6 +63,9 @@ class ReleasePolicy:
         _require(self.overlap_k, 0, MAX_THRESHOLD, "overlap_k")
         if self.dominance_percent is not None:
             _require(self.dominance_percent, 1, 100, "dominance_percent")
+        rules = (self.min_group_size, self.min_contributors, self.own_totals, self.dominance_percent, self.overlap_k)
+        if self.mode is ReleaseMode.DP and rules != (1, 1, OwnTotals.PUBLIC, None, 0):
+            raise ContractError("release policy: no threshold is applied in mode dp; noise protects every cell")
 
     @property
     def guarded(self) -> bool:
@@ -68,7 +73,9 @@ class ReleasePolicy:
         return self.overlap_k > 1 or self.own_totals is OwnTotals.SECRET
 
     def to_json(self) -> dict[str, Json]:
-        """The policy as signed; `dominance_percent` is absent when there is none."""
+        """The policy as signed: in mode DP the mode alone; `dominance_percent` is absent when there is none."""
+        if self.mode is ReleaseMode.DP:
+            return {"mode": self.mode.value}
         body: dict[str, Json] = {
             "mode": self.mode.value,
             "min_group_size": self.min_group_size,
@@ -87,8 +94,12 @@ class ReleasePolicy:
         Raises:
             MalformedError: a field is missing, unknown, of the wrong type or out of range.
         """
+        mode = fields.choice("mode", ReleaseMode)
+        if mode is ReleaseMode.DP:
+            fields.finish()
+            return PRIVATE
         policy = cls(
-            mode=fields.choice("mode", ReleaseMode),
+            mode=mode,
             min_group_size=fields.integer("min_group_size", 1, MAX_THRESHOLD),
             min_contributors=fields.integer("min_contributors", 1, MAX_THRESHOLD),
             own_totals=fields.choice("own_totals", OwnTotals),
@@ -168,3 +179,7 @@ def gate(tables: Sequence[CellTable], totals: CellTotals, policy: ReleasePolicy)
 def _require(value: int, lo: int, hi: int, name: str) -> None:
     if not lo <= value <= hi:
         raise ContractError(f"release policy: {name} = {value} is not within {lo} to {hi}")
+
+
+PRIVATE: Final = ReleasePolicy(ReleaseMode.DP, 1, 1, OwnTotals.PUBLIC)
+"""The one policy of mode DP; what it costs is in the dataset's privacy terms."""

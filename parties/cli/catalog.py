@@ -13,6 +13,7 @@ import typer
 
 from audit.clock import SystemClock
 from audit.names import Role
+from audit.tariff import format_micro
 from parties.channel import Dialler
 from parties.cli.chinese import violation_text, word
 from parties.cli.exit_codes import USAGE
@@ -171,11 +172,22 @@ def _about(dataset: DatasetDescription) -> str:
         f"{say('owner', '所有者')} {dataset.owner}, {dataset.office}",
         say(f"{dataset.declared_rows} declared rows", f"申报 {dataset.declared_rows} 行"),
         f"{say('updated', '更新周期')} {dataset.update_cycle}",
-        f"{say('release', '发布方式')} {release.mode.value}: min_group_size {release.min_group_size}, "
-        f"min_contributors {release.min_contributors}, own_totals {release.own_totals.value}, "
-        f"overlap_k {release.overlap_k}",
+        f"{say('release', '发布方式')} {release.mode.value}: {_rules(dataset)}",
     ]
     return "\n  ".join(facts)
+
+
+def _rules(dataset: DatasetDescription) -> str:
+    release, privacy = dataset.release, dataset.privacy
+    if privacy is None:
+        return (
+            f"min_group_size {release.min_group_size}, min_contributors {release.min_contributors}, "
+            f"own_totals {release.own_totals.value}, overlap_k {release.overlap_k}"
+        )
+    return (
+        f"epsilon {format_micro(privacy.micro_epsilon)}, epsilon_total {format_micro(privacy.micro_epsilon_total)}, "
+        f"delta {float(privacy.delta):g}, tolerated {privacy.tolerated}"
+    )
 
 
 def _summary(dataset: DatasetDescription) -> dict[str, object]:

@@ -13,6 +13,7 @@ from sandbox.contract import Contract
 from sandbox.contract_actions import parse_action
 from sandbox.contract_record import ContractRecord
 from sandbox.frame import FrameColumn, format_scaled
+from sandbox.privacy_terms import AgreedPrivacy
 
 Lines = Iterator[tuple[str, str]]
 
@@ -70,14 +71,34 @@ def _terms(contract: Contract) -> Lines:
         ),
     )
     release = contract.release
-    yield say("release", "发布方式"), f"{release.mode.value}, own_totals = {release.own_totals.value}"
-    yield say("smallest cell", "单元格最少行数"), str(release.min_group_size)
-    yield say("fewest providers in a cell", "单元格最少提供方数"), str(release.min_contributors)
-    if release.dominance_percent is not None:
-        yield say("largest share of one contributor", "单个贡献者最大占比"), f"{release.dominance_percent} %"
-    yield say("overlap guard", "重叠保护"), str(release.overlap_k)
+    if contract.privacy is not None:
+        yield say("release", "发布方式"), release.mode.value
+        yield from _privacy(contract.privacy, contract.quotas.micro_epsilon)
+    else:
+        yield say("release", "发布方式"), f"{release.mode.value}, own_totals = {release.own_totals.value}"
+        yield say("smallest cell", "单元格最少行数"), str(release.min_group_size)
+        yield say("fewest providers in a cell", "单元格最少提供方数"), str(release.min_contributors)
+        if release.dominance_percent is not None:
+            yield say("largest share of one contributor", "单个贡献者最大占比"), f"{release.dominance_percent} %"
+        yield say("overlap guard", "重叠保护"), str(release.overlap_k)
     yield say("calls at each provider", "每个提供方的调用次数"), str(contract.quotas.calls)
     yield say("ciphertexts at each provider", "每个提供方的密文数"), str(contract.quotas.ciphertexts)
+
+
+def _privacy(privacy: AgreedPrivacy, quota: int) -> Lines:
+    persons = privacy.persons
+    if persons is None:
+        yield say("protected", "保护对象"), say("one row", "一行")
+    else:
+        limits = (persons.max_rows, persons.max_rows_per_cell, persons.max_cells, persons.max_providers)
+        english = "one person: at most {} rows at a provider, {} in a cell, in {} cells, at {} providers"
+        chinese = "一个人：在一个提供方最多 {} 行，一个单元格最多 {} 行，最多 {} 个单元格，最多在 {} 个提供方"
+        yield say("protected", "保护对象"), say(english, chinese).format(*limits)
+    yield say("providers that may be missing or collude", "可缺席或合谋的提供方数"), str(privacy.tolerated)
+    yield "delta", f"{float(privacy.delta):g}"
+    if privacy.max_micro_epsilon_per_call is not None:
+        yield say("most epsilon of a call", "每次调用的 epsilon 上限"), format_micro(privacy.max_micro_epsilon_per_call)
+    yield say("epsilon of all calls", "全部调用的 epsilon 合计上限"), format_micro(quota)
 
 
 def _fees(contract: Contract) -> Lines:

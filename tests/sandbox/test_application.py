@@ -17,7 +17,7 @@ from sandbox.drafting import draft_contract, sign_draft
 from sandbox.errors import DeclarationError
 from sandbox.frame import ColumnType, Use
 from sandbox.grades import Grade
-from sandbox.release import ReleaseMode
+from sandbox.release import PRIVATE
 
 from .agreement import AT_MS, DAY_MS, VERSION, FixedEntropy, description, directory, key
 
@@ -203,7 +203,7 @@ def test_edges_without_a_use_for_them_are_refused(tmp_path: Path) -> None:
 def test_providers_of_different_release_modes_do_not_mix(tmp_path: Path) -> None:
     datasets = described()
     north = datasets["north"]
-    datasets["north"] = replace(north, release=replace(north.release, mode=ReleaseMode.DP))
+    datasets["north"] = replace(north, release=PRIVATE)
     with pytest.raises(DeclarationError, match=r"provider\.north"):
         draft(tmp_path, datasets=datasets)
 

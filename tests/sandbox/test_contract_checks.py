@@ -13,7 +13,7 @@ from sandbox.contract_checks import check_contract, check_fit, verify_complete, 
 from sandbox.errors import DenialReason, DeniedError
 from sandbox.frame import ColumnType, Frame, Use
 from sandbox.grades import Grade
-from sandbox.release import OwnTotals, ReleaseMode
+from sandbox.release import PRIVATE, OwnTotals, ReleaseMode
 
 from .agreement import (
     FRAME,
@@ -215,7 +215,8 @@ def test_a_declaration_that_does_not_fit_is_refused(columns: dict[str, Any], exp
 )
 def test_a_laxer_release_policy_than_the_providers_is_refused(own: dict[str, Any], expected: tuple[R, str]) -> None:
     declared = description()
-    declared = replace(declared, release=replace(declared.release, **own))
+    policy = PRIVATE if own == {"mode": ReleaseMode.DP} else replace(declared.release, **own)
+    declared = replace(declared, release=policy)
     with pytest.raises(DeniedError) as error:
         check_fit(contract(), declared, "east")
     assert denial(error) == expected

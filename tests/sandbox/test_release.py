@@ -11,7 +11,16 @@ from audit.errors import MalformedError
 from sandbox.cells import CellTotals, TableTotals
 from sandbox.errors import ContractError, DenialReason, DeniedError
 from sandbox.query import CellGrid, CellTable
-from sandbox.release import OwnTotals, ReleaseMode, ReleasePolicy, gate, least_support, stricter, withheld_cells
+from sandbox.release import (
+    PRIVATE,
+    OwnTotals,
+    ReleaseMode,
+    ReleasePolicy,
+    gate,
+    least_support,
+    stricter,
+    withheld_cells,
+)
 from sandbox.statistic import ROWS, Measure
 
 COUNTED = CellTable(CellGrid(()), (ROWS,))
@@ -39,7 +48,7 @@ def test_the_gate_goes_by_the_least_supported_measure() -> None:
 
 def test_exact_totals_of_a_dp_dataset_pass_no_gate() -> None:
     with pytest.raises(DeniedError) as caught:
-        gate((COUNTED,), CellTotals((counted(50),), 0), ReleasePolicy(ReleaseMode.DP, 1))
+        gate((COUNTED,), CellTotals((counted(50),), 0), PRIVATE)
     assert (caught.value.reason, caught.value.clause) == (DenialReason.OPERATION_NOT_PERMITTED, "release.mode")
 
 
@@ -60,8 +69,17 @@ def test_a_policy_out_of_range_is_refused(wrong: dict[str, int]) -> None:
 
 @pytest.mark.parametrize("dominance", [None, 80])
 def test_a_policy_comes_back_as_it_was_signed(dominance: int | None) -> None:
-    policy = ReleasePolicy(ReleaseMode.DP, 5, 3, OwnTotals.PUBLIC, dominance, 7)
+    policy = ReleasePolicy(ReleaseMode.EXACT, 5, 3, OwnTotals.PUBLIC, dominance, 7)
     assert ReleasePolicy.from_json(Fields(policy.to_json())) == policy
+
+
+def test_no_threshold_is_signed_or_applied_in_mode_dp() -> None:
+    assert PRIVATE.to_json() == {"mode": "dp"}
+    assert ReleasePolicy.from_json(Fields(PRIVATE.to_json())) == PRIVATE
+    with pytest.raises(ContractError, match="mode dp"):
+        ReleasePolicy(ReleaseMode.DP, 10, 1, OwnTotals.PUBLIC)
+    with pytest.raises(MalformedError, match="unknown"):
+        ReleasePolicy.from_json(Fields({"mode": "dp", "min_group_size": 10}))
 
 
 def test_an_unknown_rule_is_refused_rather_than_ignored() -> None:
@@ -121,7 +139,7 @@ def test_of_two_policies_each_rule_is_as_strict_as_the_stricter_one(one: Release
 
 def test_a_data_set_is_never_released_both_exactly_and_privately() -> None:
     with pytest.raises(ContractError, match="never both"):
-        stricter(POLICY, ReleasePolicy(ReleaseMode.DP, 10))
+        stricter(POLICY, PRIVATE)
 
 
 def test_earlier_answers_have_a_bearing_unless_neither_rule_wants_them() -> None:

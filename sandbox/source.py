@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Protocol
@@ -27,7 +28,7 @@ __all__ = [
     "refusals",
 ]
 
-DEFAULT_THREADS: Final = 2
+MOST_THREADS: Final = 4  # the thread that adds up keeps no more of them busy
 
 
 class Source(Protocol):
@@ -94,7 +95,7 @@ class Source(Protocol):
 
 
 def open_source(
-    declaration: DatasetDeclaration, base: Path, environ: Mapping[str, str], *, threads: int = DEFAULT_THREADS
+    declaration: DatasetDeclaration, base: Path, environ: Mapping[str, str], *, threads: int | None = None
 ) -> Source:
     """Make the declaration's source; no row is read yet.
 
@@ -102,11 +103,14 @@ def open_source(
         declaration: whose `[source]` is opened.
         base: folder that relative files and patterns start from.
         environ: where `dsn_env` is looked up.
-        threads: DuckDB threads a call, 1 or more.
+        threads: DuckDB threads a call, 1 or more; by default one fewer than there are processors, which is left to
+            the thread that adds up, and at most `MOST_THREADS`.
 
     Raises:
         SourceError: no file matches, or the address is missing or badly kept.
     """
+    if threads is None:
+        threads = max(1, min(MOST_THREADS, (os.cpu_count() or 1) - 1))
     try:
         if isinstance(declaration.source, FileSource):
             return DuckDbFiles(declaration.source, base, threads=threads)

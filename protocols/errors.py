@@ -37,7 +37,7 @@ class MaskError(ProtocolError):
 
 
 class NoiseError(ProtocolError):
-    """Noise for a private release cannot be drawn as asked: a variance, a count or the shares are out of their limits."""
+    """Noise for a private release cannot be drawn as asked: a variance, a count or the shares are out of limits."""
 
 
 class FixedPointError(ProtocolError):

@@ -6,6 +6,7 @@ from typing import Final
 
 from audit.canonical import Fields, JsonObject
 from audit.entry_kinds import WORD_PATTERN, Side
+from audit.entry_privacy import PrivacyTaken
 from audit.envelope import Envelope, PayloadType, Signature
 from audit.errors import MalformedError
 from audit.names import DATASET_PATTERN, PARTY_PATTERN
@@ -34,6 +35,8 @@ class Intent:
         price_micro: by the contract's tariff, in micro-units of `currency`.
         deadline_ms: after which the call is over.
         commitments: the request's, by field.
+        privacy: what it takes of a budget, absent in the entry where it is None: in a provider's, where its units hold
+            epsilon.
     """
 
     party: str
@@ -55,6 +58,7 @@ class Intent:
     currency: str
     deadline_ms: int
     commitments: Mapping[str, str]
+    privacy: PrivacyTaken | None = None
 
     def __post_init__(self) -> None:
         if list(self.participants) != sorted(set(self.participants)):
@@ -67,7 +71,9 @@ class Intent:
 
     def to_fields(self) -> JsonObject:
         """The kind's own fields."""
+        privacy: JsonObject = {} if self.privacy is None else {"privacy": self.privacy.to_fields()}
         return {
+            **privacy,
             "side": self.side.value,
             "call": self.call,
             "contract": self.contract,
@@ -90,9 +96,11 @@ class Intent:
     @classmethod
     def from_fields(cls, fields: Fields, party: str, at_ms: int) -> "Intent":
         """The inverse of `to_fields`; raises `MalformedError`."""
+        privacy = fields.optional_object("privacy")
         return cls(
             party=party,
             at_ms=at_ms,
+            privacy=None if privacy is None else PrivacyTaken.from_fields(privacy),
             side=fields.choice("side", Side),
             call=fields.hex("call"),
             contract=fields.hex("contract"),

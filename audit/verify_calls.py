@@ -100,9 +100,11 @@ class Calls:
         """An INTENT, under a contract that may have ended.
 
         Raises:
-            VerificationFailedError: by the rules once and acknowledgements.
+            VerificationFailedError: by the rules call, once and acknowledgements.
         """
         self._once.check(index, intent)
+        if (intent.privacy is not None) != (intent.side is Side.PROVIDER and intent.units.micro_epsilon > 0):
+            raise broken(Rule.CALL, index, "epsilon is taken without a release that costs it, or the reverse")
         if intent.side is Side.PROVIDER and self._outstanding[intent.merchant] >= OUTSTANDING_LIMIT:
             raise broken(
                 Rule.ACKNOWLEDGEMENTS,

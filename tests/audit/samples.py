@@ -1,7 +1,9 @@
 """One deterministic federation and one sample of every format, from seeds in plain sight."""
 
 import hashlib
+from dataclasses import replace
 
+from audit.canonical import JsonObject
 from audit.directory import Directory, KeyRecord, KeyStatus, PartyRecord
 from audit.discrepancy import (
     Discrepancy,
@@ -32,6 +34,7 @@ from audit.entry import (
     Units,
     WitnessOverride,
 )
+from audit.entry_privacy import PrivacyTaken
 from audit.envelope import Envelope, PayloadType, Signature, seal
 from audit.keys import SigningKey
 from audit.names import KeyPurpose, Role, dns_name, key_name, spiffe_id
@@ -222,6 +225,27 @@ def intent(side: Side, number: int = 0) -> Intent:
     )
 
 
+def private_intent(number: int = 0) -> Intent:
+    """Of a call that takes half a unit of epsilon."""
+    units = replace(UNITS, micro_epsilon=500_000)
+    event: JsonObject = {
+        "blocks": [
+            {"changed": 1, "share_variance": "49/2", "squared_sensitivity": "1/1"},
+            {"changed": 1, "share_variance": "64/1", "squared_sensitivity": "1234567890123456789/1152921504606846976"},
+        ],
+        "distance": "1/5192296858534827628530496329220096",
+        "honest_shares": 1,
+        "kind": "noised_vector",
+    }
+    return replace(
+        intent(Side.PROVIDER, number),
+        operation="dp_aggregate",
+        units=units,
+        price_micro=price(units, TARIFF).total_micro,
+        privacy=PrivacyTaken("LEGAL-SHOP", event),
+    )
+
+
 def discrepancy() -> Discrepancy:
     """The regulator's, with every optional field."""
     shown = [
@@ -289,6 +313,7 @@ def entries() -> dict[str, Entry]:
         ),
         "entry_intent_provider": intent(Side.PROVIDER),
         "entry_intent_merchant": intent(Side.MERCHANT),
+        "entry_intent_privacy": private_intent(),
         "entry_outcome_provider": outcome(Side.PROVIDER),
         "entry_outcome_merchant": outcome(Side.MERCHANT),
         "entry_ack": ack(Side.PROVIDER),

@@ -32,7 +32,7 @@ def test_an_entry_reads_back_and_names_its_version_kind_and_hash(name: str) -> N
 @pytest.mark.parametrize("name", ENTRIES)
 def test_every_field_is_needed_and_no_other_is_allowed(name: str) -> None:
     document = json.loads(ENCODED[name])
-    for field in document:
+    for field in document.keys() - {"privacy"}:  # without it, it is the entry of a call that takes no epsilon
         with pytest.raises(MalformedError):
             decode_entry(canonicalise({key: value for key, value in document.items() if key != field}))
     with pytest.raises(MalformedError, match="unknown fields"):

@@ -16,6 +16,9 @@ from sandbox.query import CellTable, Filter
 CellOfRow: TypeAlias = npt.NDArray[np.int32]
 """For each row of the source, in the order of its positions, the cell that it lies in; -1: in none."""
 
+Missing: TypeAlias = npt.NDArray[np.bool_]
+"""For each row, in the same order, whether it lacks a value that some measure asks for."""
+
 
 @dataclass(frozen=True, slots=True)
 class CellPlan:
@@ -41,13 +44,15 @@ class TableTotals:
     `totals[cell][measure]` are integers, scaled by the frame's decimals of each term. `support[cell]` is the smallest
     number of contributors to any measure of the cell: persons where the declaration tells them apart, else rows.
     `shares[cell]` is the largest part that one contributor has in any sum of one column, of absolute values, 0 to 1; 0
-    where nothing is added up; empty where the plan does not ask. `rows` is None where the plan does not ask.
+    where nothing is added up; empty where the plan does not ask. `rows` is None where the plan does not ask; where it
+    does, `missing` has a mask for every `present` of a measure that leaves rows of cells out: which ones.
     """
 
     totals: tuple[tuple[int, ...], ...]
     support: tuple[int, ...]
     shares: tuple[Fraction, ...]
     rows: CellOfRow | None
+    missing: tuple[Missing, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Final, TypeVar
@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from audit.canonical import canonicalise
 from audit.receipt import participants_digest
-from sandbox.cells import CellOfRow, CellTotals
+from sandbox.cells import CellOfRow, CellTotals, Missing
 from sandbox.errors import SandboxError, SourceError
 from sandbox.overlap_near import near_pairs
 from sandbox.overlap_rules import Earlier, GuardedTable, OverlapRule, Role, refuse
@@ -43,10 +43,20 @@ class OverlapError(SandboxError):
 
 @dataclass(frozen=True, slots=True)
 class AskedTable:
-    """One table of a question: levels a grouping column, and for each row position its cell (-1: none)."""
+    """One table of a question: levels a grouping column, and for each row position its cell (-1: none).
+
+    `missing` has, for each demand of some measure that values are there, the rows that do not meet it.
+    """
 
     shape: tuple[int, ...]
     rows: CellOfRow
+    missing: tuple[Missing, ...] = ()
+
+    def layers(self) -> Iterator[CellOfRow]:
+        """The cell of each row over which something is added up: of all rows first, then for each demand."""
+        yield self.rows
+        for missing in self.missing:
+            yield np.where(missing, np.int32(-1), self.rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +85,13 @@ class Question:
         for table, found in zip(asked, totals.tables, strict=True):
             if found.rows is None:
                 raise SourceError("the scan gave no rows, so that nothing can be held against earlier answers")
-            tables.append(AskedTable(table.grid.shape, found.rows))
+            tables.append(AskedTable(table.grid.shape, found.rows, found.missing))
         return cls(tuple(tables), withheld, participants, policy)
+
+    @property
+    def layers(self) -> list[tuple[int, bool]]:
+        """For every layer of every table its number of cells, and whether it is of all rows."""
+        return [(prod(table.shape), number == 0) for table in self.tables for number in range(1 + len(table.missing))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,14 +155,16 @@ class OverlapGuard:
 
         Raises `SourceError` when the rows are not those that have ids.
         """
-        by_id = [self._space.by_id(table.rows) for table in question.tables]
-        name = _hash(question, by_id, self._space.scheme)
+        name = _hash(question, self._space)
         with self._lock:
             recalled = self._store.recall(name)
         cells = []
         if recalled is None:  # outside of the lock, for it takes the longest
-            pairs = zip(by_id, question.tables, strict=True)
-            cells = [self._space.split(rows, prod(table.shape)) for rows, table in pairs]
+            cells = [
+                self._space.split(self._space.by_id(rows), prod(table.shape))
+                for table in question.tables
+                for rows in table.layers()
+            ]
         digest = participants_digest(question.participants)
         secret = question.policy.own_totals is OwnTotals.SECRET
         with self._lock:
@@ -156,8 +173,10 @@ class OverlapGuard:
                 tables, refused = self._decide(question, cells, rule)
                 held = _Reservation(name, digest, rule, tables, refused, [np.full(len(sets), -1) for sets in cells])
             else:
-                known = np.frombuffer(recalled, dtype=_RECALLED)
-                numbers = [np.where(part == _NO_SET, -1, part) for part in _parts(known["set"].astype("i8"), question)]
+                layers, ends = question.layers, np.cumsum([cells for cells, _ in question.layers])
+                parts = np.split(np.frombuffer(recalled, dtype=_RECALLED), ends[:-1])
+                numbers = [np.where(part["set"] == _NO_SET, -1, part["set"].astype("i8")) for part in parts]
+                known = np.concatenate([part for part, (_, whole) in zip(parts, layers, strict=True) if whole])
                 tables = _guarded(question, [self._store.kept(part) for part in numbers], known["refused"])
                 held = _Reservation(name, digest, rule, tables, known["refused"], numbers, known["closed"])
             self._reserved[call] = held, held.earlier()
@@ -222,7 +241,9 @@ class OverlapGuard:
         before = _copies(tables)
         refuse(tables, self._earlier(), rule, self._space)
         taken = [
-            (old.opened ^ new.opened) | (old.withheld ^ new.withheld) for old, new in zip(before, tables, strict=True)
+            (old.opened ^ new.opened) | (old.withheld ^ new.withheld)
+            for old, new in zip(before, tables, strict=True)
+            if new.whole
         ]
         return tables, np.concatenate(taken)
 
@@ -234,7 +255,7 @@ class OverlapGuard:
         places: list[Index] = []
         count = 0
         for table, known, shut in zip(held.tables, held.numbers, _parts(closed, held.tables), strict=True):
-            answers, withheld = table.answers(), np.flatnonzero(table.withheld)
+            answers, withheld = table.answers(), np.flatnonzero(table.withheld & table.cells.sketches.any(axis=1))
             own = np.concatenate([answers.numbers, withheld])
             place = np.full(len(table.opened), -1)
             place[own] = np.arange(count, count + len(own))
@@ -254,16 +275,18 @@ class OverlapGuard:
         became = Became(joined, np.concatenate(roles).astype(np.uint8), all_numbers, unions)
 
         def pack(kept: SetNumbers) -> bytes:
-            recalled = np.zeros(len(closed), dtype=_RECALLED)
             where = np.concatenate(places)
-            recalled["refused"], recalled["closed"], recalled["set"] = held.refused, closed, _NO_SET
+            recalled = np.zeros(len(where), dtype=_RECALLED)
+            recalled["refused"] = np.concatenate(_parts(held.refused, held.tables))
+            recalled["closed"] = np.concatenate(_parts(closed, held.tables))
+            recalled["set"] = _NO_SET
             recalled["set"][where >= 0] = kept[where[where >= 0]]
             return recalled.tobytes()
 
         self._store.remember(became, held.digest, held.question, pack)
 
 
-def _hash(question: Question, by_id: Sequence[CellOfRow], scheme: str) -> str:
+def _hash(question: Question, space: RowSpace) -> str:
     """Everything that the rules look at, but what is remembered."""
     policy = question.policy
     head = canonicalise(
@@ -271,34 +294,50 @@ def _hash(question: Question, by_id: Sequence[CellOfRow], scheme: str) -> str:
             "participants": participants_digest(question.participants),
             "k": policy.overlap_k,
             "own_totals": policy.own_totals.value,
-            "scheme": scheme,
+            "scheme": space.scheme,
             "shapes": [list(table.shape) for table in question.tables],
-            "rows": [len(rows) for rows in by_id],
+            "layers": [1 + len(table.missing) for table in question.tables],
+            "rows": space.count,
         }
     )
     digest = hashlib.sha256(head + b"\x00" + bytes(question.withheld))
-    for rows in by_id:
-        digest.update(np.ascontiguousarray(rows, dtype="<i4").data)
+    for table in question.tables:
+        for rows in table.layers():
+            digest.update(np.ascontiguousarray(space.by_id(rows), dtype="<i4").data)
     return digest.hexdigest()
 
 
 def _guarded(question: Question, cells: Sequence[RowSets], refused: Mask) -> list[GuardedTable]:
-    tables = []
-    withheld = np.array(question.withheld, dtype=bool)
-    parts = zip(question.tables, cells, _parts(withheld, question), _parts(refused, question), strict=True)
-    for table, sets, own, shut in parts:
-        tables.append(GuardedTable(table.shape, sets, ~own & ~shut, own & ~shut & sets.sketches.any(axis=1)))
+    tables: list[GuardedTable] = []
+    layers, start = iter(cells), 0
+    for table in question.tables:
+        end = start + prod(table.shape)
+        own, shut = np.array(question.withheld[start:end], dtype=bool), refused[start:end]
+        sets = next(layers)
+        whole = GuardedTable(table.shape, sets, ~own & ~shut, own & ~shut & sets.sketches.any(axis=1))
+        tables += [whole, *(replace(whole, cells=next(layers), whole=False) for _ in table.missing)]
+        start = end
     return tables
 
 
-def _parts(values: npt.NDArray[_Value], tables: Question | Sequence[GuardedTable]) -> list[npt.NDArray[_Value]]:
-    """Split what is numbered through over all cells by table."""
-    shapes = [table.shape for table in (tables.tables if isinstance(tables, Question) else tables)]
-    return np.split(values, np.cumsum([prod(shape) for shape in shapes])[:-1])
+def _parts(values: npt.NDArray[_Value], tables: Sequence[GuardedTable]) -> list[npt.NDArray[_Value]]:
+    """For each table its part of what is numbered through over all cells; one that is not whole has its whole's."""
+    parts: list[npt.NDArray[_Value]] = []
+    start = 0
+    for table in tables:
+        if table.whole:
+            end = start + prod(table.shape)
+            parts.append(values[start:end])
+            start = end
+        else:
+            parts.append(parts[-1])
+    return parts
 
 
 def _copies(tables: Sequence[GuardedTable]) -> list[GuardedTable]:
-    return [replace(table, opened=table.opened.copy(), withheld=table.withheld.copy()) for table in tables]
+    """Copies whose masks are shared as they were."""
+    masks = {id(mask): mask.copy() for table in tables for mask in (table.opened, table.withheld)}
+    return [replace(table, opened=masks[id(table.opened)], withheld=masks[id(table.withheld)]) for table in tables]
 
 
 def _differ(one: Sequence[GuardedTable], other: Sequence[GuardedTable]) -> bool:

@@ -54,13 +54,16 @@ class GuardedTable:
     """A table's cells as sets of rows, on a grid of `shape` (levels a column).
 
     `opened` are the cells that this provider would answer, `withheld` those with rows that it withholds; both masks
-    shrink as the rules refuse.
+    shrink as the rules refuse. A table whose measures ask for values that some rows lack stands here once more for
+    each such demand, with the rows that meet it, behind the one that is `whole`. These share its masks: a cell is
+    refused with all that it gives away.
     """
 
     shape: tuple[int, ...]
     cells: RowSets
     opened: Mask
     withheld: Mask
+    whole: bool = True
 
     def answers(self) -> Answers:
         """All that the open cells give away."""

@@ -46,6 +46,11 @@ class RowSpace:
             self.most_rows_a_person = int(np.bincount(identity.persons).max())
 
     @property
+    def count(self) -> int:
+        """How many ids there are; `by_id` has so many."""
+        return self._identity.count
+
+    @property
     def scheme(self) -> str:
         """By what rows fall into buckets; sketches of another scheme say nothing here."""
         return "rows" if self._identity.person_column is None else f"persons {self._identity.person_column}"

@@ -220,7 +220,7 @@ class AggregateSessions:
             raise AbortedRunError(grant.call, _DATA_MESSAGE.format(provider=self._context.name)) from error
         with self._lock:
             self._guards[grant.call] = guard
-        kept = replace(totals, tables=tuple(replace(table, rows=None) for table in totals.tables))
+        kept = replace(totals, tables=tuple(replace(table, rows=None, missing=()) for table in totals.tables))
         hidden = HiddenCells(Bitmap(verdict.withheld), Bitmap(verdict.refused))
         return Scanned(kept, hidden, dataset.content, guard)
 

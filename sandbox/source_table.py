@@ -69,7 +69,7 @@ class TableFold:
         by_name = {column.name: column for column in columns}
         self._levels = [(column.name, levels_of(by_name[column.name])) for column in table.grid.columns]
         self._counts = {
-            measure.present: _Count(self._size, measure.present, persons=persons) for measure in table.measures
+            measure.present: _Count(self._size, measure.present, masks=rows or persons) for measure in table.measures
         }
         self._sums = {
             measure: _Sum(measure, by_name, self._size, shares=shares, persons=persons)
@@ -112,11 +112,13 @@ class TableFold:
             by_person = None if person is None else Contributions(rows, person, self._size)
             each = [summed.shares(by_person) for summed in self._sums.values() if len(summed.terms) == 1]
             shares = tuple(map(max, zip(*each, strict=True))) if each else (Fraction(0),) * self._size
+        missing = [count.missing for present, count in self._counts.items() if present and self._rows]
         return TableTotals(
             totals=tuple(zip(*measured, strict=True)),
             support=tuple(map(min, zip(*support, strict=True))),
             shares=shares,
             rows=None if not self._rows else rows if order is None else rows[order],
+            missing=tuple(mask if order is None else mask[order] for mask in missing if mask[rows >= 0].any()),
         )
 
     def _place(self, batch: Batch) -> Cells:
@@ -138,10 +140,14 @@ class TableFold:
 
 
 class _Count:
-    """Rows in which the columns of `present` are all there, and the contributors that they are of."""
+    """Rows in which the columns of `present` are all there, and the contributors that they are of.
 
-    def __init__(self, cells: int, present: tuple[str, ...], *, persons: bool) -> None:
-        self._present, self._persons = present, persons
+    Args:
+        masks: whether it is kept in which rows they are not.
+    """
+
+    def __init__(self, cells: int, present: tuple[str, ...], *, masks: bool) -> None:
+        self._present, self._masks = present, masks
         self._counts = np.zeros(cells + 1, np.int64)
         self._missing: list[Mask] = []
 
@@ -149,7 +155,7 @@ class _Count:
         """Count a batch, `rows` of which are in each cell."""
         missing = batch.missing(self._present)
         self._counts += rows if missing is None else np.bincount(cell[~missing], minlength=len(self._counts))
-        if self._persons and self._present:
+        if self._masks and self._present:
             self._missing.append(np.zeros(batch.rows, np.bool_) if missing is None else missing)
 
     def totals(self) -> list[int]:
@@ -157,11 +163,16 @@ class _Count:
         totals: list[int] = self._counts[:-1].tolist()
         return totals
 
+    @property
+    def missing(self) -> Mask:
+        """The rows, as they came, in which one of the columns is not there; none where masks are not kept."""
+        return joined(self._missing, np.bool_)
+
     def support(self, rows: CellOfRow, person: PersonOfRow | None) -> list[int]:
         """The number of contributors to each cell."""
         if person is None:
             return self.totals()
-        cells = np.where(joined(self._missing, np.bool_), np.int32(-1), rows) if self._present else rows
+        cells = np.where(self.missing, np.int32(-1), rows) if self._present else rows
         return persons_in_cells(cells, person, len(self._counts) - 1)
 
 

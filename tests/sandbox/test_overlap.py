@@ -220,6 +220,51 @@ def test_a_withheld_cell_that_another_table_gives_away_is_refused(guard: Overlap
     assert ask(guard, asked) == Verdict((False, False, False), (True, False, False))
 
 
+# -- rows that lack a value ------------------------------------------------------------------------------------------
+
+
+def lacking(asked: AskedTable, *demands: Callable[[int], bool]) -> AskedTable:
+    """The same, with sums over the rows that meet each demand."""
+    masks = tuple(np.array([not met(row) for row in range(len(asked.rows))]) for met in demands)
+    return AskedTable(asked.shape, asked.rows, masks)
+
+
+def test_a_cell_goes_with_the_rows_of_it_in_which_a_value_is_there(guard: OverlapGuard) -> None:
+    groups = table(2, of=lambda row: row // 50)
+    asked = question(lacking(groups, lambda row: row not in (7, 8)))
+    assert ask(guard, asked).refused == (True, False)
+    far = question(lacking(groups, lambda row: row % 50 < 40))
+    assert guard.reserve("far", far).refused == (False, False)
+
+
+def test_two_demands_of_one_table_are_held_against_one_another(guard: OverlapGuard) -> None:
+    one = lacking(below(ROWS), lambda row: row < 50, lambda row: row < 48)
+    assert ask(guard, question(one)).refused == (True,)
+    assert ask(guard, question(lacking(below(ROWS), lambda row: row < 50, lambda row: row < 40))).refused == (False,)
+    assert ask(guard, question(below(48))).refused == (True,)
+    assert ask(guard, question(below(50))).refused == (False,)
+
+
+def test_sums_over_the_rows_in_which_a_value_is_there_are_answers_too(guard: OverlapGuard) -> None:
+    ask(guard, question(lacking(table(4, of=lambda row: row // 25), lambda row: row % 25 < 15)))
+    assert ask(guard, question(table(1, of=lambda row: 0 if row % 25 < 15 and row != 1 else -1))) == (
+        Verdict((False,), (True,))
+    )
+
+
+def test_a_question_with_demands_that_comes_again_is_answered_alike(guard: OverlapGuard, vault: Vault) -> None:
+    groups = table(2, 5, of=lambda row: row // 10)
+    asked = question(
+        lacking(groups, lambda row: row < 40 or row % 5 < 2), lacking(below(50), lambda row: row < 20), least=8
+    )
+    first = ask(guard, asked)
+    kept = stored(vault)
+    for again in (guard, over(vault)):
+        assert ask(again, asked) == first
+        assert stored(vault) == kept
+    assert ask(over(vault), question(below(19))).refused == (True,)
+
+
 # -- the roster -----------------------------------------------------------------------------------------------------
 
 

@@ -164,6 +164,18 @@ def test_totals_are_those_of_a_plain_reading(case: Case) -> None:
             )
             assert (totals.rows is not None) == case.wanted.rows
             assert totals.rows is None or totals.rows.tolist() == [-1 if at in (BAD, FILTERED) else at for at in cells]
+            demands = dict.fromkeys(measure.present for measure in table.measures) if case.wanted.rows else {}
+            absent = [
+                {
+                    at
+                    for at, row in enumerate(case.rows)
+                    if cells[at] >= 0
+                    and not is_present(Measure((), present), values_of(row, declaration, case.wanted.frame)[0])
+                }
+                for present in demands
+            ]
+            left_out = [{at for at in mask.nonzero()[0].tolist() if cells[at] >= 0} for mask in totals.missing]
+            assert left_out == [rows for rows in absent if rows]
         assert found.excluded_rows == sum(at in (BAD, -1) for at in places[0])
 
 

@@ -66,8 +66,7 @@ class Source(Protocol):
         """For each row, by position, 64 bits of a cryptographic hash over the columns' texts; nulls have their own.
 
         Positions are those of `totals` over the same data. Equal rows have equal fingerprints in every version of the
-        data, however they are stored, as long as the columns keep their types: another type, or number of decimals,
-        writes the same value as another text.
+        data, however they are stored: 12.5 and 12.50 are one value. Texts that differ otherwise (1e2 and 100) are not.
 
         Args:
             columns: as the source calls them, one or more; declared or not.

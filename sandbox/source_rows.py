@@ -22,8 +22,8 @@ POSITION: Final = "position_of_row"
 def fingerprints_of(scan: Scan, columns: Sequence[str]) -> npt.NDArray[np.uint64]:
     """For each row the first 8 bytes, little-endian, of MD5 over the columns' texts.
 
-    The text is, a column, `-` for null, else its length in bytes, a colon, and the value as DuckDB writes it: another
-    type of the column (12.5 as DECIMAL(9, 2)) makes another text of the same value.
+    The text is, a column, `-` for null, else its length in bytes, a colon, and the value as DuckDB writes it, without
+    zeros that end it behind a point: an export that writes 12.50 for 12.5 makes no new rows.
 
     Raises:
         SourceError: a column is missing, or the data cannot be read.
@@ -31,9 +31,15 @@ def fingerprints_of(scan: Scan, columns: Sequence[str]) -> npt.NDArray[np.uint64
     for name in columns:
         if name not in scan.types:
             raise SourceError(f"{scan.place} has no column {name!r}, by which its rows are to be told apart")
-    texts = (f"CAST({quoted(name)} AS VARCHAR)" for name in columns)
-    parts = (f"CASE WHEN {text} IS NULL THEN '-' ELSE strlen({text}) || ':' || {text} END" for text in texts)
-    sql = f"SELECT md5_number_upper({' || '.join(parts)}) AS fingerprint FROM {scan.relation}"  # noqa: S608
+    whole = (f"CAST({quoted(name)} AS VARCHAR)" for name in columns)
+    texts = [f"CASE WHEN contains({text}, '.') THEN rtrim(rtrim({text}, '0'), '.') ELSE {text} END" for text in whole]
+    # Written in a step of its own: what is asked for three times is computed once.
+    written = ", ".join(f"{text} AS t{number}" for number, text in enumerate(texts))
+    parts = (f"CASE WHEN t{n} IS NULL THEN '-' ELSE strlen(t{n}) || ':' || t{n} END" for n in range(len(texts)))
+    sql = (
+        f"SELECT md5_number_upper({' || '.join(parts)}) AS fingerprint "  # noqa: S608  (identifiers are quoted)
+        f"FROM (SELECT {written} FROM {scan.relation}) AS written"
+    )
     return _joined([numbers(found.column(0)) for found in scan.batches(sql, Parameters())], np.uint64)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 
 import duckdb
@@ -23,6 +24,7 @@ NAMES = ("wage", "age", "Sex code")
 
 
 def by_hand(*texts: str | None) -> int:
+    texts = tuple(text.rstrip("0").rstrip(".") if text and "." in text else text for text in texts)
     text = "".join("-" if text is None else f"{len(text.encode())}:{text}" for text in texts)
     return int.from_bytes(hashlib.md5(text.encode(), usedforsecurity=False).digest()[:8], "little")
 
@@ -63,6 +65,28 @@ def test_fingerprints_stay_in_a_file_written_anew(tmp_path: Path) -> None:
     assert open_source(declaration, tmp_path, {}).fingerprints(names).tolist() == before.tolist()
     row = table.slice(7, 1).to_pylist()[0]
     assert int(before[7]) == by_hand(repr(row["x"]), str(row["n"]), str(row["d"]), row["t"])
+
+
+@pytest.mark.parametrize("written", ["csv", "double", "decimal", "narrow"])
+def test_a_value_written_with_other_decimals_is_the_same_value(tmp_path: Path, written: str) -> None:
+    """Else an export that writes 10.5 for 10.50 would make every row a new one, and empty the guard's memory."""
+    values = ["10.50", "17.00", "0.25", "100.00", "20.00"]
+    before = open_source(write(tmp_path, csv="wage\n" + "\n".join(values) + "\n"), tmp_path, {}).fingerprints(("wage",))
+    assert len(set(before.tolist())) == len(values)
+    declaration = declare(tmp_path, PARQUET)
+    numbers = [float(value) for value in values]
+    match written:
+        case "csv":
+            declaration = write(tmp_path, csv="wage\n" + "\n".join(f"{number:g}" for number in numbers) + "\n")
+        case "double":
+            pq.write_table(pa.table({"wage": numbers}), tmp_path / "a.parquet")
+        case _:
+            kind = pa.decimal128(9, 4 if written == "decimal" else 2)
+            pq.write_table(
+                pa.table({"wage": [Decimal(value) for value in values]}).cast(pa.schema([("wage", kind)])),
+                tmp_path / "a.parquet",
+            )
+    assert open_source(declaration, tmp_path, {}).fingerprints(("wage",)).tolist() == before.tolist()
 
 
 @pytest.mark.parametrize("threads", [1, 4])

@@ -112,6 +112,7 @@ def hardened_connection(threads: int, files: Sequence[str] = ()) -> duckdb.DuckD
     connection.execute("SET autoinstall_known_extensions = false")
     connection.execute("SET autoload_known_extensions = false")
     connection.execute("SET temp_directory = ''")
+    connection.execute("SET enable_external_file_cache = false")  # no rows stay in memory between calls
     connection.execute("SET allowed_paths = $files", {"files": list(files)})
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")

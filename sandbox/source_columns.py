@@ -191,7 +191,7 @@ def _place(scan: Scan, column: PlanColumn, kind: str, bad: str) -> str:
     # An enumeration, not a join: a join may give the rows in another order.
     name, values = f"domain_{column.key}", pa.array(domain, pa.string())
     scan.connection.register(f"{name}_values", pa.table({"value": values, "place": range(len(domain))}))
-    scan.connection.execute(f"CREATE TYPE {name} AS ENUM (SELECT value FROM {name}_values ORDER BY place)")  # noqa: S608
+    scan.connection.execute(f"CREATE TEMP TYPE {name} AS ENUM (SELECT value FROM {name}_values ORDER BY place)")  # noqa: S608
     scan.connection.unregister(f"{name}_values")
     return f"coalesce(CAST(enum_code(TRY_CAST({_read(scan, column)} AS {name})) AS {kind}), {bad})"
 

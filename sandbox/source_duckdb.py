@@ -16,6 +16,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Final
 
+import duckdb
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -54,6 +55,14 @@ class _Baseline:
     types: dict[str, Physical]
 
 
+@dataclass(frozen=True, slots=True)
+class _Database:
+    """A database that may read `paths` and holds nothing."""
+
+    paths: list[str]
+    connection: duckdb.DuckDBPyConnection
+
+
 class DuckDbFiles:
     """One or more files of one format with the same columns.
 
@@ -73,6 +82,7 @@ class DuckDbFiles:
         self._threads = threads
         self._lock = Lock()
         self._baseline: _Baseline | None = None
+        self._database: _Database | None = None
         self._matches()
 
     def content_hash(self) -> str:
@@ -124,14 +134,18 @@ class DuckDbFiles:
             return persons_of(scan, declaration)
 
     def close(self) -> None:
-        """Nothing is held between calls."""
+        """Let go of the empty database that calls share; a call that runs goes on."""
+        with self._lock:
+            if self._database is not None:
+                self._database.connection.close()
+                self._database = None
 
     @contextmanager
     def _scan(self) -> Iterator[Scan]:
         """A scan of the pinned files; what was read counts only if they were the same before and after."""
         baseline = self._unchanged()
         paths = [str(state.path) for state in baseline.files]
-        connection = hardened_connection(self._threads, paths)
+        connection = self._connection(paths)
         try:
             yield Scan(
                 connection,
@@ -143,6 +157,16 @@ class DuckDbFiles:
         finally:
             connection.close()
         self._unchanged()
+
+    def _connection(self, paths: list[str]) -> duckdb.DuckDBPyConnection:
+        """A connection of a call's own, with names of its own, to a database that is empty and may read these files.
+
+        To make a database takes longer than to make a call ready.
+        """
+        with self._lock:
+            if self._database is None or self._database.paths != paths:
+                self._database = _Database(paths, hardened_connection(self._threads, paths))
+            return self._database.connection.cursor()
 
     def _relation(self) -> str:
         if self._format is FileFormat.PARQUET:

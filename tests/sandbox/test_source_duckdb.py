@@ -1,4 +1,5 @@
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import duckdb
@@ -296,3 +297,14 @@ def test_hostile_names_and_values_stay_data(tmp_path: Path) -> None:
     csv = CSV.replace("Sex code", '"x"" ; DROP TABLE t; --"').replace(",f,", ",f') OR 1=1 --,")
     column = FrameColumn("sex", ColumnType.CATEGORY, "", 0, None, None, ("f') OR 1=1 --", "m"), (), nullable=False)
     assert totals(tmp_path, toml, csv, frame=Frame((column,)), group_by=("sex",)).tables[0].totals == ((3,), (3,))
+
+
+def test_calls_at_the_same_time_do_not_see_one_another(tmp_path: Path) -> None:
+    declaration = write(tmp_path)
+    source = open_source(declaration, tmp_path, {})
+    wanted = plan(group_by=("sex", "age"), measures=MEASURES)
+    alone = source.totals(wanted, declaration)
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda _: source.totals(wanted, declaration), range(16))) == [alone] * 16
+    source.close()
+    assert source.totals(wanted, declaration) == alone

@@ -164,6 +164,7 @@ _INVALID_ARGUMENT: Final = (
     DenialReason.DEADLINE_MISSING,
     DenialReason.BAD_MODULUS,
     DenialReason.BAD_CIPHERTEXT,
+    DenialReason.EPSILON_REFUSED,
 )
 _RESOURCE_EXHAUSTED: Final = (
     DenialReason.QUOTA_EXHAUSTED,
@@ -171,6 +172,7 @@ _RESOURCE_EXHAUSTED: Final = (
     DenialReason.ACKNOWLEDGEMENTS_OUTSTANDING,
     DenialReason.RATE_LIMITED,
     DenialReason.TOO_LARGE,
+    DenialReason.BUDGET_EXHAUSTED,
 )
 DENIALS: Final[Mapping[DenialReason, grpc.StatusCode]] = {
     **dict.fromkeys(DenialReason, grpc.StatusCode.PERMISSION_DENIED),

@@ -10,6 +10,7 @@ Numbered as they are checked:
  3 acknowledgements  blocks a merchant that takes parts and never countersigns
  4 quota             blocks overspending of calls, ciphertexts and privacy, and offers asked for without end
  5 fee cap           blocks costs beyond what was signed
+ 6 privacy budget    blocks knowing more of one row or person than the provider ever gives, whoever asks
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from audit.errors import DuplicateKeyError
 from audit.ledger import Draft, Ledger
 from audit.tariff import format_micro
 from sandbox.authorise import Authorised
+from sandbox.budget import PrivacyBudgets, Spend
 from sandbox.contract import Contract
 from sandbox.errors import DenialReason, DeniedError
 
@@ -117,15 +119,18 @@ class Admission:
         self._usage: dict[str, Usage] = {}
         self._calls: dict[str, CallState] = {}
         self._outstanding: dict[str, int] = {}
+        self._budgets = PrivacyBudgets()
 
     def reset(self) -> None:
         """Forget everything, before the ledger is folded from its first entry."""
         self._usage = {}
         self._calls = {}
         self._outstanding = {}
+        self._budgets.reset()
 
-    def apply(self, index: int, entry: Entry) -> None:  # noqa: ARG002  (the ledger's Fold has it)
+    def apply(self, index: int, entry: Entry) -> None:
         """Fold one entry in. Only a provider's own calls count."""
+        self._budgets.apply(index, entry)
         match entry:
             case Intent(side=Side.PROVIDER):
                 self._take(entry)
@@ -146,6 +151,11 @@ class Admission:
         """What `contract` (hex id) has used up."""
         return self._usage.get(contract, Usage())
 
+    @property
+    def budgets(self) -> PrivacyBudgets:
+        """What was spent of privacy budgets."""
+        return self._budgets
+
     def outstanding(self, merchant: str) -> int:
         """How many outcomes the merchant has not acknowledged."""
         return self._outstanding.get(merchant, 0)
@@ -162,13 +172,14 @@ class Admission:
         """Check and take in one step: append INTENT under the guard, and hand out the Grant once it is durable.
 
         Raises:
-            DeniedError: REPLAYED, STALE, ACKNOWLEDGEMENTS_OUTSTANDING, QUOTA_EXHAUSTED or FEE_CAP_REACHED, with what
-                is left; nothing is taken.
+            DeniedError: REPLAYED, STALE, ACKNOWLEDGEMENTS_OUTSTANDING, QUOTA_EXHAUSTED, FEE_CAP_REACHED or
+                BUDGET_EXHAUSTED, with what is left; nothing is taken.
             LedgerError: the ledger did not record; nothing is taken.
         """
         request = authorised.request
         once = nonce_key(request.merchant, request.nonce)
         at_ms = clock.now_ms()
+        spend = _spend(authorised)  # its cost is computed here, outside the transaction
 
         def guard() -> Draft:
             _verify_deadline(authorised, clock.now_ms())
@@ -177,8 +188,10 @@ class Admission:
             _verify_tries(used, authorised.contract)
             _verify_quota(used, authorised.units, authorised.contract)
             _verify_fee(used, authorised.price_micro, authorised.contract)
+            if spend is not None:
+                self._budgets.verify(spend)
             return Draft(
-                _intent(authorised, provider_nonce, at_ms), keys=(once, call_key(Side.PROVIDER, authorised.call))
+                _intent(authorised, provider_nonce, at_ms, spend), keys=(once, call_key(Side.PROVIDER, authorised.call))
             )
 
         # The key in the ledger is what holds; looking first only lets a replay be called so when a quota is spent too.
@@ -228,6 +241,13 @@ class Admission:
             used.fee_micro - state.price_micro,
             used.tries,
         )
+
+
+def _spend(authorised: Authorised) -> Spend | None:
+    private = authorised.private
+    if private is None:
+        return None
+    return Spend.of(private.entity, authorised.dataset, private.cost, private.terms)
 
 
 def _verify_deadline(authorised: Authorised, now_ms: int) -> None:
@@ -296,7 +316,7 @@ def _replayed(nonce: str) -> DeniedError:
     )
 
 
-def _intent(authorised: Authorised, provider_nonce: str, at_ms: int) -> Intent:
+def _intent(authorised: Authorised, provider_nonce: str, at_ms: int, spend: Spend | None) -> Intent:
     request = authorised.request
     commitments: Mapping[str, str] = request.commitments
     return Intent(
@@ -319,4 +339,5 @@ def _intent(authorised: Authorised, provider_nonce: str, at_ms: int) -> Intent:
         currency=authorised.contract.tariff.currency,
         deadline_ms=request.deadline_ms,
         commitments=commitments,
+        privacy=None if spend is None else spend.taken,
     )

@@ -30,7 +30,8 @@ from protocols.errors import BadModulusError
 from protocols.paillier_checks import check_public_key
 from protocols.paillier_key import PublicKey
 from sandbox.authorise_columns import read_permitted_query
-from sandbox.authorised import AuthoriseContext, Authorised, AuthoriseLimits, Leg, PeerIdentity
+from sandbox.authorise_privacy import private_call, verify_epsilon
+from sandbox.authorised import AuthoriseContext, Authorised, AuthoriseLimits, Leg, PeerIdentity, PrivateCall
 from sandbox.contract import Contract
 from sandbox.contract_checks import check_contract, known_party, verify_by_key, verify_signatures, verify_signed_by
 from sandbox.contract_record import ContractRecord
@@ -40,6 +41,7 @@ from sandbox.errors import ContractError, DenialReason, DeniedError
 from sandbox.grades import Grade
 from sandbox.layout import plan_aggregate
 from sandbox.metering import units_of
+from sandbox.privacy_cost import private_layout
 from sandbox.request import MAX_OPENINGS_BYTES, AggregateQuery, AggregateRequest, ParsedRequest, parse_purpose
 
 __all__ = [
@@ -84,13 +86,15 @@ def authorise(
     _verify_freshness(request, context, now_ms, grpc_deadline_ms)
     record, description = _verify_contract(request, context, now_ms)
     contract = record.contract
-    _verify_operation(request, contract)
+    _verify_operation(request, contract, description)
     query = _verify_columns(openings, contract, context, description)
     _verify_purpose(openings, contract)
     _verify_participants(request, contract, context)
     grade = _verify_grade(query, record, context)
-    layout = _usable_layout(contract, query, key, context.limits)
-    units = units_of(contract, context.self_party, layout.ciphertexts)
+    _verify_key(key, context.limits)
+    private = private_call(request, contract, query, description, context.directory)
+    layout = _usable_layout(contract, query, key, private, context.limits)
+    units = units_of(contract, context.self_party, layout.ciphertexts, request.micro_epsilon or 0)
     return Authorised(
         request=request,
         envelope=parsed.envelope,
@@ -105,6 +109,7 @@ def authorise(
         units=units,
         price=price(units, contract.tariff),
         grade=grade,
+        private=private,
     )
 
 
@@ -234,12 +239,13 @@ def _verify_contract(
     return record, description
 
 
-def _verify_operation(request: AggregateRequest, contract: Contract) -> None:
-    """Check 5. Blocks an operation that was not agreed upon."""
+def _verify_operation(request: AggregateRequest, contract: Contract, description: DatasetDescription) -> None:
+    """Check 5. Blocks an operation that was not agreed upon, and epsilon that is none or too much for one call."""
     permitted = [operation.value for operation in contract.operations]
     if request.operation not in permitted:
         detail = f"{request.operation!r} is not among the contract's operations {', '.join(permitted)}"
         raise DeniedError(DenialReason.OPERATION_NOT_PERMITTED, "operations", detail, 5)
+    _numbered(5, lambda: verify_epsilon(request.micro_epsilon, contract, description))
 
 
 def _verify_columns(
@@ -289,18 +295,23 @@ def _verify_grade(query: AggregateQuery, record: ContractRecord, context: Author
     return grade
 
 
-def _usable_layout(
-    contract: Contract, query: AggregateQuery, key: PublicKey, limits: AuthoriseLimits
-) -> AggregateLayout:
-    """The key is fit for use; part of check 2, but last, since it costs the most. And the part fits into a message.
-
-    The widest slot that a frame allows has 99 bits, so that every permitted modulus is wide enough.
-    """
+def _verify_key(key: PublicKey, limits: AuthoriseLimits) -> None:
+    """The key is fit for use; part of check 2, but late, since it costs much."""
     try:
         check_public_key(key, minimum_bits=limits.minimum_modulus_bits)
     except BadModulusError as error:
         raise DeniedError(DenialReason.BAD_MODULUS, "authorise.key", str(error), 2) from error
-    layout = plan_aggregate(contract, query, key.bits)
+
+
+def _usable_layout(
+    contract: Contract, query: AggregateQuery, key: PublicKey, private: PrivateCall | None, limits: AuthoriseLimits
+) -> AggregateLayout:
+    """The part fits into a message; part of check 6.
+
+    The widest slot that a frame allows has 99 bits, so that every permitted modulus is wide enough.
+    """
+    bits = key.bits
+    layout = plan_aggregate(contract, query, bits) if private is None else private_layout(private.release, bits)
     size = layout.ciphertexts * key.ciphertext_width
     if size > limits.part_bytes:
         detail = f"the encrypted part has {size} bytes, {limits.part_bytes} fit a message; ask for fewer cells or sums"

@@ -11,11 +11,14 @@ from audit.directory import Directory, Role
 from audit.envelope import Envelope
 from audit.tariff import Price, Units
 from protocols.aggregate import AggregateLayout
+from protocols.dp_events import CostEvent
+from protocols.dp_release import NoisePlan
 from protocols.paillier_key import MINIMUM_BITS, PublicKey
 from sandbox.contract import Contract
 from sandbox.contract_record import ContractRecord
 from sandbox.declaration_model import DatasetDescription
 from sandbox.grades import Grade
+from sandbox.privacy_terms import PrivacyTerms
 from sandbox.request import AggregateQuery, AggregateRequest
 
 
@@ -69,8 +72,24 @@ class AuthoriseContext:
 
 
 @dataclass(frozen=True, slots=True)
+class PrivateCall:
+    """What a private request takes, by contract and declaration alone.
+
+    `entity` is the merchant's legal entity in the directory, `terms` are the dataset's as declared now.
+    """
+
+    entity: str
+    terms: PrivacyTerms
+    release: NoisePlan
+    cost: CostEvent
+
+
+@dataclass(frozen=True, slots=True)
 class Authorised:
-    """A request that passed all nine checks at `provider`, and what follows from it by the contract alone."""
+    """A request that passed all nine checks at `provider`, and what follows from it by the contract alone.
+
+    `private` is there for a release under differential privacy and for no other.
+    """
 
     request: AggregateRequest
     envelope: Envelope
@@ -85,6 +104,12 @@ class Authorised:
     units: Units
     price: Price
     grade: Grade
+    private: PrivateCall | None = None
+
+    @property
+    def privacy_cost(self) -> CostEvent | None:
+        """What the call takes of privacy budgets, None where it is exact."""
+        return None if self.private is None else self.private.cost
 
     @property
     def price_micro(self) -> int:

@@ -6,6 +6,7 @@ from audit.directory import Directory, KeyPurpose, KeyStatus, PartyRecord, Role
 from audit.envelope import Envelope
 from audit.errors import BadSignatureError, RevokedKeyError, UnknownKeyError, UnknownPartyError
 from audit.keys import VerifyingKey
+from sandbox.budget import plain_entity
 from sandbox.contract import Contract, parse_contract
 from sandbox.declaration_model import ColumnDescription, DatasetDescription
 from sandbox.errors import ContractError, DenialReason, DeniedError
@@ -34,7 +35,7 @@ def check_contract(contract: Contract, directory: Directory) -> None:
             raise DeniedError(DenialReason.WRONG_ROLE, clause, detail)
     owners: dict[str, str] = {}
     for name in (contract.merchant, *contract.providers):
-        entity = _plain_code(directory.party(name).legal_entity)
+        entity = plain_entity(directory.party(name).legal_entity)
         if entity in owners:
             detail = f"{owners[entity]} and {name} are the same legal entity {entity}; name different ones"
             raise DeniedError(DenialReason.LEGAL_ENTITY_CLASH, "providers", detail)
@@ -42,11 +43,6 @@ def check_contract(contract: Contract, directory: Directory) -> None:
     if contract.grade is Grade.CORE:
         detail = "core data (核心数据, GB/T 43697-2024) are never shared; take the column out"
         raise DeniedError(DenialReason.GRADE_REFUSED, "grade", detail)
-
-
-def _plain_code(legal_entity: str) -> str:
-    """A register's code without case and punctuation, in which two writings of one entity may differ."""
-    return "".join(char for char in legal_entity.casefold() if char.isalnum())
 
 
 def verify_complete(envelope: Envelope, directory: Directory) -> Contract:

@@ -84,6 +84,8 @@ class DenialReason(StrEnum):
     BAD_MODULUS = "BAD_MODULUS"
     BAD_CIPHERTEXT = "BAD_CIPHERTEXT"
     TOO_LARGE = "TOO_LARGE"
+    EPSILON_REFUSED = "EPSILON_REFUSED"
+    BUDGET_EXHAUSTED = "BUDGET_EXHAUSTED"
 
 
 class DeniedError(SandboxError):

@@ -39,6 +39,7 @@ from sandbox.statistic import Measure, Statistic, StatisticKind
 
 __all__ = [
     "AGGREGATE",
+    "DP_AGGREGATE",
     "MAX_ATTEMPTS",
     "MAX_CELLS",
     "MAX_FILTERS",
@@ -71,6 +72,7 @@ __all__ = [
 ]
 
 AGGREGATE: Final = "aggregate"
+DP_AGGREGATE: Final = "dp_aggregate"
 REQUEST_FIELDS: Final = ("filters", "group_by", "purpose", "statistics")  # committed, one salt each
 
 MAX_PARTICIPANTS: Final = 20
@@ -84,7 +86,10 @@ SALT_BYTES: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class RequestTerms:
-    """What binds a request to its place and time. `participants` is sorted; times are milliseconds since the epoch."""
+    """What binds a request to its place and time. `participants` is sorted; times are milliseconds since the epoch.
+
+    `micro_epsilon`, in millionths, is what a private release may cost; None asks for an exact one.
+    """
 
     contract: str
     merchant: str
@@ -93,11 +98,15 @@ class RequestTerms:
     attempt: int
     issued_at_ms: int
     deadline_ms: int
+    micro_epsilon: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class AggregateRequest:
-    """The signed body. `audience` are the parties that may act on it: the participants."""
+    """The signed body. `audience` are the parties that may act on it: the participants.
+
+    `micro_epsilon` is there in a private request, in clear, and absent in an exact one; authorise judges its value.
+    """
 
     contract: str
     operation: str
@@ -113,10 +122,13 @@ class AggregateRequest:
     key_scheme: str
     key_bits: int
     commitments: Mapping[str, str]
+    micro_epsilon: int | None = None
 
     def to_body(self) -> dict[str, Json]:
         """The body that is signed."""
+        epsilon: dict[str, Json] = {} if self.micro_epsilon is None else {"micro_epsilon": self.micro_epsilon}
         return PayloadType.AGGREGATE_REQUEST.header() | {
+            **epsilon,
             "contract": self.contract,
             "operation": self.operation,
             "merchant": self.merchant,
@@ -155,6 +167,7 @@ class AggregateRequest:
             key_scheme=key.text("scheme", max_length=40),
             key_bits=key.integer("bits", 1, MAX_KEY_BITS),
             commitments=_commitments(fields.object("commitments")),
+            micro_epsilon=fields.optional_integer("micro_epsilon", -MAX_INTEGER, MAX_INTEGER),
         )
         key.finish()
         fields.finish()
@@ -179,7 +192,7 @@ def build_request(
     }
     request = AggregateRequest(
         contract=terms.contract,
-        operation=AGGREGATE,
+        operation=AGGREGATE if terms.micro_epsilon is None else DP_AGGREGATE,
         merchant=terms.merchant,
         participants=terms.participants,
         computing_party=terms.computing_party,
@@ -194,6 +207,7 @@ def build_request(
         commitments=MappingProxyType(
             {name: commit(name, opening.salt, opening.value) for name, opening in openings.items()}
         ),
+        micro_epsilon=terms.micro_epsilon,
     )
     return request, openings
 

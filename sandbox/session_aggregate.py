@@ -71,6 +71,7 @@ class AggregateSessions:
         if authorised.layout.cells > MAX_CELLS:
             detail = f"{authorised.layout.cells} cells, at most {MAX_CELLS}; group by less"
             raise DeniedError(DenialReason.TOO_LARGE, "group_by", detail)
+        verify_exact(authorised.contract.release)  # before anything is taken: a private release is not served here
         with self._place():
             grant = self._invocation.enter(authorised)
             with self._ending_on_error(grant.call, AbortReason.DATA_UNREADABLE):

@@ -120,6 +120,8 @@ DENIALS: Final[Mapping[DenialReason, str]] = {
     DenialReason.BAD_MODULUS: "加密公钥未通过检查",
     DenialReason.BAD_CIPHERTEXT: "密文未通过检查",
     DenialReason.TOO_LARGE: "消息或请求过大",
+    DenialReason.EPSILON_REFUSED: "请求的 epsilon 不在合约允许的范围内",
+    DenialReason.BUDGET_EXHAUSTED: "隐私预算已不足以支付这次调用",
 }
 
 DAMAGES: Final[Mapping[Damage, str]] = {

@@ -243,15 +243,10 @@ def scan_alone(folder: Path) -> None:
 
 @contextmanager
 def serving(folder: Path, kind: type[ServedParty]) -> Iterator[tuple[ServedParty, ...]]:
-    """Run the regulator and the bureaus, each as a process."""
+    """Run the regulator and the bureaus, each as a process, one after the other: each reads all its rows first."""
     with ExitStack() as running:
-        served = tuple(kind(folder / party) for party in (REGULATOR, *(bureau.name for bureau in BUREAUS)))
-        for party in served:
-            running.callback(party.stop)
-            party.launch()
-        for party in served:
-            party.wait_ready()
-        yield served
+        parties = (REGULATOR, *(bureau.name for bureau in BUREAUS))
+        yield tuple(running.enter_context(kind(folder / party)) for party in parties)
 
 
 @contextmanager

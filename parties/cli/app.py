@@ -25,6 +25,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "contract": "parties.cli.contract:app",
     "aggregate": "parties.cli.aggregate:aggregate",
     "resume": "parties.cli.aggregate:resume",
+    "budget": "parties.cli.budget:budget",
     "ledger": "parties.cli.ledger:app",
     "witness": "parties.cli.witness:app",
     "backup": "parties.cli.backup:backup",

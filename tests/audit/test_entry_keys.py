@@ -91,6 +91,7 @@ def test_every_kind_has_its_keys_or_none() -> None:
         "entry_enrolled": ("enrolled:2",),
         "entry_contract": (f"contract:{digest('contract')}:1",),
         "entry_intent_provider": (nonce, f"call:provider:{call}"),
+        "entry_intent_privacy": (nonce, f"call:provider:{call}"),
         "entry_intent_merchant": (nonce, f"call:merchant:{call}"),
         "entry_outcome_provider": (f"receipt:{receipt}", f"outcome:provider:{call}"),
         "entry_outcome_merchant": (f"receipt:{receipt}", f"outcome:merchant:{call}:east"),

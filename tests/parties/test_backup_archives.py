@@ -221,8 +221,8 @@ def test_one_changed_byte_never_passes_unseen(tmp_path_factory, sound, data):
         restored(folder, bytes(changed))
     except BackupError:
         return
-    # What a header says beside name, kind and length (mode, owner, times) is not read, and another time of the backup is
-    # as good as the true one: the files are the same.
+    # What a header says beside name, kind and length (mode, owner, times) is not read, and another time of the backup
+    # is as good as the true one: the files are the same.
     restored(tmp_path_factory.mktemp("sound"), sound)
     time = sound.index(b'"created_at_ms":') + len(b'"created_at_ms":')
     assert place % BLOCK >= 100 or place in range(time, time + 13)

@@ -116,9 +116,9 @@ class ProcessExecutor:
             self._closed = True
             workers = list(self._workers)
         for worker in workers:
-            worker.pool.shutdown(wait=False, cancel_futures=True)
-        for worker in workers:
-            worker.pool.shutdown(wait=True)
+            # One call that waits: after one that does not, a second waits for nothing, and the interpreter's end then
+            # races with the pool's own thread, which can leave a process that never ends.
+            worker.pool.shutdown(wait=True, cancel_futures=True)
 
     def _replace(self, broken: _Worker) -> None:
         with self._lock:

@@ -1,3 +1,4 @@
+import multiprocessing
 import os
 import signal
 import threading
@@ -167,3 +168,15 @@ def test_batches_are_encrypted_and_decrypted_by_workers(executor):
 def test_an_executor_without_workers_is_refused():
     with pytest.raises(ValueError, match="at least one"):
         ProcessExecutor(0)
+
+
+def test_after_close_no_worker_and_no_thread_of_its_pool_is_left() -> None:
+    before, others = set(threading.enumerate()), set(multiprocessing.active_children())
+    executor = ProcessExecutor(2)
+    assert executor.map(abs, [-1, -2, -3]) == [1, 2, 3]
+    children = set(multiprocessing.active_children()) - others
+    own = set(threading.enumerate()) - before
+    executor.close()
+    assert not own & set(threading.enumerate())
+    assert len(children) == 2
+    assert not any(child.is_alive() for child in children)

@@ -24,7 +24,7 @@ def test_without_the_ledgers_key_a_replay_is_taken_twice(federate: MakeFederatio
     provider = federation.computing
     once = provider.authorised(federation.merchant.call())
     for _ in range(2):  # what `Admission.take` appends, without the key that makes a nonce unique
-        provider.ledger.append(Draft(_intent(once, NONCE, federation.clock.now_ms())))
+        provider.ledger.append(Draft(_intent(once, NONCE, federation.clock.now_ms(), spend=None)))
     assert provider.admission.usage(federation.contract_id).calls == 2
     taken = provider.authorised(federation.merchant.call())
     provider.invocation.enter(taken)
@@ -44,7 +44,7 @@ def test_a_quota_looked_at_before_the_transaction_is_overspent(federate: MakeFed
         used = provider.admission.usage(federation.contract_id)
         _verify_quota(used, requests[number].units, requests[number].contract)
         together.wait()
-        provider.ledger.append(Draft(_intent(requests[number], NONCE, federation.clock.now_ms())))
+        provider.ledger.append(Draft(_intent(requests[number], NONCE, federation.clock.now_ms(), spend=None)))
 
     with ThreadPoolExecutor(len(requests)) as threads:
         list(threads.map(look_then_take, range(len(requests))))

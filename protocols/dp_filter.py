@@ -112,20 +112,6 @@ class PrivacyFilter:
             return 0
         return max(0, to_micro(self._least(spent, cost))) - self.micro_epsilon(spent)
 
-    def charge(self, cost: Cost) -> int:
-        """Return the part of the budget that `cost` takes, as millionths of its epsilon, rounded up.
-
-        Unlike `marginal` it is the same whatever was spent before, so a quote holds and equal calls are charged alike.
-        With one order the budget is used up exactly when the charges, but for their rounding, reach its epsilon; with
-        several this is the part of the order of which it takes the least.
-        """
-        whole = self.budget.micro_epsilon
-        limit = from_micro(whole)
-        watched = zip(self.positions, self.conversions, strict=True)
-        return min(
-            -(-cost.units[place] * whole // (limit - constant)) for place, constant in watched if constant < limit
-        )
-
     def check(self, spent: Cost, cost: Cost) -> None:
         """Raise BudgetExhaustedError if spending `cost` as well would leave no order within its bound."""
         if self._least(spent, cost) > from_micro(self.budget.micro_epsilon):

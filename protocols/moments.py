@@ -11,8 +11,6 @@ from fractions import Fraction
 from protocols.errors import InconsistentTotalsError, StatisticError
 from protocols.rounding import root_to_decimal, to_decimal
 
-Matrix = tuple[tuple[Decimal | None, ...], ...]
-
 
 @dataclass(frozen=True, slots=True)
 class Moments:
@@ -113,15 +111,6 @@ def standard_deviation(moments: Moments, column: int = 0) -> Decimal | None:
     return None if exact is None else root_to_decimal(exact)
 
 
-def standard_error_of_mean(moments: Moments, column: int = 0) -> Decimal | None:
-    """Return the standard deviation over the root of the number of rows, in the column's unit, to 28 digits.
-
-    It supposes rows drawn independently from a large population. None under two rows.
-    """
-    exact = exact_covariance(moments, column, column)
-    return None if exact is None else root_to_decimal(exact / moments.rows)
-
-
 def correlation(moments: Moments, first: int = 0, second: int = 1) -> Decimal | None:
     """Return Pearson's coefficient, within -1 and 1, rounded once to 28 significant digits.
 
@@ -137,15 +126,3 @@ def correlation(moments: Moments, first: int = 0, second: int = 1) -> Decimal | 
         return None
     magnitude = root_to_decimal(Fraction(joint * joint, own))
     return magnitude.copy_negate() if joint < 0 else magnitude
-
-
-def covariance_matrix(moments: Moments) -> Matrix:
-    """Return `covariance` of every two columns, k x k, variances on the diagonal; all None under two rows."""
-    columns = range(len(moments.sums))
-    return tuple(tuple(covariance(moments, first, second) for second in columns) for first in columns)
-
-
-def correlation_matrix(moments: Moments) -> Matrix:
-    """Return `correlation` of every two columns, k x k; None in the row and column of one that does not vary."""
-    columns = range(len(moments.sums))
-    return tuple(tuple(correlation(moments, first, second) for second in columns) for first in columns)

@@ -10,12 +10,9 @@ from protocols.errors import InconsistentTotalsError, ProtocolError, StatisticEr
 from protocols.moments import (
     Moments,
     correlation,
-    correlation_matrix,
     covariance,
-    covariance_matrix,
     exact_covariance,
     standard_deviation,
-    standard_error_of_mean,
     variance,
 )
 from protocols.rounding import root_to_decimal, to_decimal
@@ -42,11 +39,10 @@ def test_covariances_are_those_of_the_definition_exactly(rows):
 
 
 @given(tables(1, least_rows=2))
-def test_deviation_and_standard_error_are_roots_rounded_once(rows):
+def test_a_deviation_is_a_root_rounded_once(rows):
     moments = moments_of(rows, (3,))
     exact = _covariance_by_definition(rows, 0, 0, 10**6)
     assert standard_deviation(moments) == root_to_decimal(exact)
-    assert standard_error_of_mean(moments) == root_to_decimal(exact / len(rows))
 
 
 @given(tables(2, least_rows=2))
@@ -79,19 +75,24 @@ def test_nists_numacc3_and_numacc4_come_out_exactly(offset):
     assert standard_deviation(moments) == Decimal("0.1")
 
 
+def matrix(of_two, moments):
+    columns = range(len(moments.sums))
+    return tuple(tuple(of_two(moments, first, second) for second in columns) for first in columns)
+
+
 def test_matrices_are_numpys():
     generator = np.random.default_rng(1988)
     table = generator.integers(-5000, 5000, (400, 4))
     table[:, 3] += 2 * table[:, 0]
     moments = moments_of(table.tolist(), (0, 1, 2, 3))
     scaled = table / 10.0 ** np.arange(4)
-    np.testing.assert_allclose(np.array(covariance_matrix(moments), float), np.cov(scaled.T), rtol=1e-12)
-    np.testing.assert_allclose(np.array(correlation_matrix(moments), float), np.corrcoef(scaled.T), rtol=1e-12)
+    np.testing.assert_allclose(np.array(matrix(covariance, moments), float), np.cov(scaled.T), rtol=1e-12)
+    np.testing.assert_allclose(np.array(matrix(correlation, moments), float), np.corrcoef(scaled.T), rtol=1e-12)
 
 
 def test_a_matrix_has_ones_on_its_diagonal_but_for_a_column_that_does_not_vary():
-    matrix = correlation_matrix(moments_of([[1, 7, -2], [2, 7, -4], [5, 7, -10]], (0, 0, 0)))
-    assert matrix == ((1, None, -1), (None, None, None), (-1, None, 1))
+    moments = moments_of([[1, 7, -2], [2, 7, -4], [5, 7, -10]], (0, 0, 0))
+    assert matrix(correlation, moments) == ((1, None, -1), (None, None, None), (-1, None, 1))
 
 
 @pytest.mark.parametrize("rows", [[], [[4, 5]]])
@@ -99,7 +100,6 @@ def test_under_two_rows_no_spread_is_defined(rows):
     moments = moments_of(rows, (0, 0))
     assert variance(moments) is None
     assert standard_deviation(moments) is None
-    assert standard_error_of_mean(moments) is None
     assert covariance(moments) is None
     assert correlation(moments) is None
 
@@ -144,5 +144,5 @@ def test_any_integers_are_moments_or_refused_by_our_own_error(rows, sums, produc
         moments = Moments(rows, tuple(sums), tuple(products), (0,) * len(sums))
     except ProtocolError:
         return
-    for row in correlation_matrix(moments):
+    for row in matrix(correlation, moments):
         assert all(entry is None or abs(entry) <= 1 for entry in row)

@@ -150,6 +150,7 @@ def swap_refused(message: OfferMessage) -> OfferMessage:
         ("offer", swap_bitmap, DenialReason.COMMITMENT_MISMATCH),
         ("offer", swap_refused, DenialReason.COMMITMENT_MISMATCH),
         ("offer", lambda m: replace(m, refused=b""), DenialReason.MALFORMED),
+        ("offer", lambda m: replace(m, refused=bytes(100_000)), DenialReason.MALFORMED),
         ("offer", lambda m: replace(m, withheld=b"\xff", refused=b"\x01"), DenialReason.MALFORMED),
         ("offer", lambda m: replace(m, withheld=b""), DenialReason.MALFORMED),
         ("offer", lambda m: replace(m, salt=b"short"), DenialReason.MALFORMED),
